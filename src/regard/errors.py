@@ -15,7 +15,7 @@ from regard.words import say
 
 
 class RegardError(Exception):
-    """A refusal with its reason and remedy; `key` and `values` name the sentence that `str()` gives in the language in use."""
+    """A refusal with its reason and remedy; `key` `values` name its sentence."""
 
     exit_code = 1
 

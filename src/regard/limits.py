@@ -1,7 +1,7 @@
 """Reading files that nobody vouched for, and writing files that are never half there.
 
-Every reader refuses by a BadFileError that names the place (`file:line` where there are lines) and by nothing else; none
-of them holds more than its stated cap.
+Every reader refuses by a BadFileError that names the place (`file:line` where there are lines) and by nothing else;
+none of them holds more than its stated cap.
 """
 
 from __future__ import annotations

@@ -1,0 +1,247 @@
+"""Scores of held-out data with their uncertainty, and how much of a text was copied.
+
+Every score is a function of sums over examples, so one bootstrap serves them all: draw examples with replacement, add up,
+compute again (Efron and Tibshirani 1993, chapter 13). The intervals are 95 % percentile intervals; they say how far the figure
+would move with other held-out examples, not with another training seed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from regard.errors import RegardError, need
+
+ROUNDS = 1000  # bootstrap resamples
+LOWER_IS_BETTER = frozenset({"bits_per_character", "perplexity", "nats_per_token"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """One figure and the 95 % interval around it; an interval of None where there is nothing to resample."""
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What one method reached on held-out data: `name` of the method, its scores with the task's primary one first.
+
+    `examples` were scored and `cut` tokens of them were lost to truncation; `details` holds plain values (a confusion
+    matrix, answers).
+    """
+
+    name: str
+    scores: tuple[Score, ...]
+    examples: int
+    cut: int = 0
+    details: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> Score:
+        """The score that the task is judged by."""
+        return self.scores[0]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """Score names and values, primary first."""
+        return {score.name: score.value for score in self.scores}
+
+    def better_than(self, other: Result) -> bool:
+        """Whether the primary score is strictly better."""
+        if self.primary.name != other.primary.name:
+            raise ValueError(f"{self.primary.name} and {other.primary.name} cannot be compared")
+        lower = self.primary.name in LOWER_IS_BETTER
+        return self.primary.value < other.primary.value if lower else self.primary.value > other.primary.value
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for JSON; what is not finite becomes None."""
+        return {
+            "name": self.name,
+            "examples": self.examples,
+            "cut": self.cut,
+            "scores": {s.name: {"value": _plain(s.value), "low": _plain(s.low), "high": _plain(s.high)} for s in self.scores},
+            **self.details,
+        }
+
+
+# ---------------------------------------------------------------------------------------------------------------- language
+
+
+def language_scores(nats: Sequence[float], characters: Sequence[int], tokens: Sequence[int]) -> tuple[Score, ...]:
+    """Bits per character, perplexity and nats per token from each document's summed nats, characters and tokens.
+
+    `nats` cover the end of the document too; `characters` count the text alone. Bits per character are comparable between
+    any two methods that give each possible document a probability, whatever their tokens; the other two are not.
+    """
+    sums = np.stack([np.asarray(column, dtype=np.float64) for column in (nats, characters, tokens)], axis=1)
+    if not sums[:, 1].sum() or not sums[:, 2].sum():
+        raise RegardError("tasks.nothing_to_score")
+    return (
+        bootstrap("bits_per_character", sums, lambda total: total[:, 0] / total[:, 1] / math.log(2)),
+        bootstrap("perplexity", sums, lambda total: np.exp(total[:, 0] / total[:, 2])),
+        bootstrap("nats_per_token", sums, lambda total: total[:, 0] / total[:, 2]),
+    )
+
+
+def token_scores(right: Sequence[int], counts: Sequence[int], nats: Sequence[float] | None = None) -> tuple[Score, ...]:
+    """Accuracy over tokens, and nats per token where they are known, from each document's right answers, tokens and nats."""
+    columns = [right, counts] if nats is None else [right, counts, nats]
+    sums = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
+    if not sums[:, 1].sum():
+        raise RegardError("tasks.nothing_to_score")
+    scores = [bootstrap("accuracy", sums, lambda total: total[:, 0] / total[:, 1])]
+    if nats is not None:
+        scores.append(bootstrap("perplexity", sums, lambda total: np.exp(total[:, 2] / total[:, 1])))
+        scores.append(bootstrap("nats_per_token", sums, lambda total: total[:, 2] / total[:, 1]))
+    return tuple(scores)
+
+
+# ---------------------------------------------------------------------------------------------------------- classification
+
+
+def class_scores(truth: Sequence[int], answers: Sequence[int], classes: int) -> tuple[Score, ...]:
+    """Accuracy and macro F1 over examples; `truth` and `answers` are class numbers below `classes`."""
+    gold, said = np.asarray(truth), np.asarray(answers)
+    if len(gold) == 0:
+        raise RegardError("tasks.nothing_to_score")
+    eye = np.eye(classes)
+    sums = np.concatenate([eye[gold] * (gold == said)[:, None], eye[gold], eye[said]], axis=1)
+    return (
+        bootstrap("accuracy", sums, lambda total: total[:, :classes].sum(1) / total[:, classes : 2 * classes].sum(1)),
+        bootstrap("macro_f1", sums, lambda total: _macro_f1(*np.split(total, 3, axis=1))),
+    )
+
+
+def confusion(truth: Sequence[int], answers: Sequence[int], classes: int) -> np.ndarray:
+    """(classes, classes) counts: row the true class, column the answer."""
+    table = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(table, (np.asarray(truth, dtype=np.int64), np.asarray(answers, dtype=np.int64)), 1)
+    return table
+
+
+def _macro_f1(right: np.ndarray, gold: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """Mean of 2 right / (gold + said) over the classes that occur in the truth or the answers; (rounds, classes) each."""
+    both = gold + said
+    f1 = np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0)
+    return f1.sum(1) / (both > 0).sum(1)
+
+
+# ------------------------------------------------------------------------------------------------------------- translation
+
+
+def translation_scores(answers: Sequence[str], references: Sequence[str]) -> tuple[Score, ...]:
+    """chrF (Popović 2015), BLEU (Papineni et al. 2002), both by sacrebleu on 0..100, and the share of exact matches.
+
+    BLEU splits Chinese references into characters (sacrebleu's `zh`), others into its `13a` words.
+    """
+    if len(answers) != len(references) or not answers:
+        raise RegardError("tasks.nothing_to_score")
+    metrics = need("sacrebleu.metrics", extra="text")
+    chinese = sum(is_han(c) for text in references for c in text) > sum(c.isascii() and c.isalpha() for t in references for c in t)
+    same = np.asarray([[float(a.strip() == r.strip()), 1.0] for a, r in zip(answers, references, strict=True)])
+    return (
+        _sacrebleu("chrf", metrics.CHRF(), answers, references),
+        _sacrebleu("bleu", metrics.BLEU(tokenize="zh" if chinese else "13a"), answers, references),
+        bootstrap("exact_match", same, lambda total: total[:, 0] / total[:, 1]),
+    )
+
+
+def _sacrebleu(name: str, metric: Any, answers: Sequence[str], references: Sequence[str]) -> Score:
+    # sacrebleu's own bootstrap, read through its public JSON form; it resamples with a fixed seed.
+    reached = metric.corpus_score(list(answers), [list(references)], n_bootstrap=ROUNDS)
+    form = json.loads(reached.format(width=6, is_json=True, signature=str(metric.get_signature())))
+    middle, half = form.get("confidence_mean", reached.score), form.get("confidence_var", 0.0)
+    return Score(name=name, value=float(reached.score), low=max(0.0, middle - half), high=min(100.0, middle + half))
+
+
+def is_han(character: str) -> bool:
+    """Whether this is a Chinese character (CJK ideographs of the basic plane, extension A, and planes 2 and 3)."""
+    return "㐀" <= character <= "鿿" or "豈" <= character <= "﫿" or character >= "\U00020000" and character < "\U00040000"
+
+
+# --------------------------------------------------------------------------------------------------------------- intervals
+
+
+def bootstrap(name: str, sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Score:
+    """The score of all examples with its 95 % percentile interval.
+
+    `sums` (examples, K) are summed over examples, `score` maps (rounds, K) totals to (rounds,) figures.
+    """
+    examples = len(sums)
+    value = float(score(sums.sum(0, keepdims=True))[0])
+    if examples < 2:
+        return Score(name=name, value=value)
+    generator = np.random.default_rng([seed, examples])
+    rounds = []
+    at_once = max(1, 4_000_000 // examples)  # bounds memory at some 32 MB
+    for start in range(0, ROUNDS, at_once):
+        drawn = generator.multinomial(examples, np.full(examples, 1 / examples), size=min(at_once, ROUNDS - start))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            rounds.append(score(drawn.astype(np.float64) @ sums))
+    figures = np.concatenate(rounds)
+    low, high = np.quantile(figures[np.isfinite(figures)], [0.025, 0.975])
+    return Score(name=name, value=value, low=float(low), high=float(high))
+
+
+def _plain(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+# ----------------------------------------------------------------------------------------------------------------- copying
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """The longest run of characters that a text shares with a corpus: `text[start : start + length]`."""
+
+    length: int
+    run: str
+    start: int
+
+
+def longest_copied(text: str, corpus: Iterable[str]) -> Copied:
+    """The longest run of `text` that stands word for word in one document of `corpus`; the first of equally long ones.
+
+    Exact, not sampled. Documents are read once, in blocks, so the corpus may be larger than memory.
+    """
+    start, length = 0, 0
+    for block in _blocks([corpus] if isinstance(corpus, str) else corpus):
+        for begin in range(len(text)):
+            # A longer run from here must contain the run that is one longer than the best: ask for that, then grow.
+            while begin + length < len(text) and text[begin : begin + length + 1] in block:
+                start, length = begin, length + 1
+    return Copied(length=length, run=text[start : start + length], start=start)
+
+
+class _Documents:
+    """Some documents in one string; `in` does not find runs across their borders."""
+
+    def __init__(self, documents: list[str]) -> None:
+        self.joined = "\x00".join(documents)
+        self.documents = documents
+
+    def __contains__(self, run: str) -> bool:
+        if "\x00" in run:
+            return any(run in document for document in self.documents)
+        return run in self.joined
+
+
+def _blocks(corpus: Iterable[str], size: int = 1 << 23) -> Iterable[_Documents]:
+    held: list[str] = []
+    characters = 0
+    for document in corpus:
+        held.append(document)
+        characters += len(document)
+        if characters >= size:
+            yield _Documents(held)
+            held, characters = [], 0
+    yield _Documents(held)

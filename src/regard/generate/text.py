@@ -1,0 +1,101 @@
+"""One text while it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from random import Random
+from typing import Literal
+
+from regard.errors import RegardError
+from regard.generate.stream import Writer
+
+Reason = Literal["eos", "stop", "length", "context"]
+
+
+@dataclass(frozen=True)
+class Generated:
+    """A finished text.
+
+    text     what was written, without the prompt, an end token or a stop string
+    tokens   every token the model gave, among them an end token and those of a stop string
+    reason   why it ended: "eos" the model ended it, "stop" a stop string came, "length" it has `max_tokens` tokens,
+             "context" prompt and text fill the model's context
+    logprob  log-probability of `tokens` in nats under the model itself, before any warping
+    prompt   index of its prompt; sample: its number among those of the prompt
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    reason: Reason
+    logprob: float
+    prompt: int = 0
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a text by its tokens alone: the end tokens, `most` new tokens, and `reason` when that many are there."""
+
+    ends: frozenset[int]
+    most: int
+    reason: Reason
+
+    def reached(self, token: int, count: int) -> Reason | None:
+        """Why a text of `count` new tokens ends with `token`; None when it goes on."""
+        if token in self.ends:
+            return "eos"
+        return self.reason if count >= self.most else None
+
+
+class Text:
+    """A text that grows token by token; tells `show` each piece of it as soon as it is certain."""
+
+    def __init__(
+        self, writer: Writer, limits: Limits, show: Callable[[str], None], prompt: int = 0, sample: int = 0, seed: int = 0
+    ) -> None:
+        self.prompt = prompt
+        self.sample = sample
+        self.reason: Reason | None = None
+        self.tokens: list[int] = []
+        self._logprob = 0.0
+        self._writer = writer
+        self._limits = limits
+        self._show = show
+        # Of the seed and the sample's number alone: what a prompt gets must not depend on the batch it came in.
+        self._random = Random(f"{seed} {sample}")
+
+    def uniform(self) -> float:
+        """The next number of this text's own random stream: [0, 1) in steps of 2**-32."""
+        return self._random.getrandbits(32) / 2**32
+
+    def add(self, token: int, logprob: float) -> None:
+        """Take the next token; sets `reason` when it ends the text."""
+        if not isfinite(logprob):
+            raise RegardError("generate.not_finite", step=len(self.tokens) + 1)
+        self.tokens.append(token)
+        self._logprob += logprob
+        self.reason = self._limits.reached(token, len(self.tokens))
+        if self.reason != "eos":
+            self._tell(self._writer.feed(token))
+            if self._writer.stopped:
+                self.reason = "stop"
+        if self.reason is not None:
+            self._tell(self._writer.finish())
+
+    def result(self) -> Generated:
+        assert self.reason is not None
+        return Generated(self._writer.text, tuple(self.tokens), self.reason, self._logprob, self.prompt, self.sample)
+
+    def _tell(self, piece: str) -> None:
+        if piece:
+            self._show(piece)
+
+
+def replay(text: Text, tokens: Sequence[int], logprob: float) -> Generated:
+    """The result of a text whose tokens are known at once, as a beam search finds them."""
+    for token in tokens[:-1]:
+        text.add(token, 0.0)
+    text.add(tokens[-1], logprob)
+    return text.result()

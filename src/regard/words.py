@@ -15,6 +15,8 @@ from __future__ import annotations
 import locale
 import os
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib import resources
 from typing import Any, Literal, cast
@@ -53,6 +55,17 @@ def set_language(name: Language | None) -> None:
     if name is not None and name not in LANGUAGES:
         raise ValueError(f"{name!r} is not one of {LANGUAGES}")
     _chosen = name
+
+
+@contextmanager
+def speaking(name: Language | None) -> Iterator[None]:
+    """Speak `name` inside the block; None leaves the language as it is."""
+    before = _chosen
+    set_language(name or before)
+    try:
+        yield
+    finally:
+        set_language(before)
 
 
 def has(key: str) -> bool:

@@ -1,0 +1,169 @@
+"""Checkpoints: a folder each, complete or not there.
+
+    checkpoints/step-00000123/model.safetensors, optimizer.safetensors, …, manifest.json
+
+The manifest holds the SHA-256 and size of each file and of itself, the step, the place in the data, and what made it.
+A checkpoint is written beside as tmp-…, every file and the folder are flushed to the disk, and only then is it renamed;
+so whatever stands under its name is whole unless the disk damaged it, and then the manifest no longer matches and
+the one before it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from regard.errors import BadFileError, RegardError
+from regard.limits import read_json, sync_folder
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint whose files were found to match its manifest."""
+
+    folder: Path
+    step: int
+    state: dict[str, Any]  # integers and floats of the run: place in the data, best score, …
+
+    def tensors(self, name: str) -> dict[str, Tensor]:
+        """The tensors of one of its files, "model" or "optimizer"; empty where it has no such file."""
+        path = self.folder / f"{name}.safetensors"
+        return load_file(path) if path.exists() else {}
+
+
+def newest(checkpoints: Path, damaged: Callable[[BadFileError], None]) -> Checkpoint | None:
+    """The newest whole checkpoint of a folder; `damaged` is told of each newer one that was passed over."""
+    return next(_whole(checkpoints, damaged), None)
+
+
+def write(checkpoints: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]) -> Path:
+    """Write the tensors of `files` as the checkpoint of `step`; all of it, or (full disk, RegardError) nothing."""
+    final = checkpoints / name(step)
+    beside = checkpoints / f"tmp-{name(step)}-{os.getpid()}"
+    try:
+        if final.exists() and not _clear(final):
+            return final
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
+        listed = {}
+        for stem, tensors in files.items():
+            path = beside / f"{stem}.safetensors"
+            save_file({key: value.detach().contiguous() for key, value in tensors.items()}, path)
+            flush(path)
+            listed[path.name] = {"size": path.stat().st_size, "sha256": digest(path)}
+        body = {"format": FORMAT, "step": step, "state": state, "files": listed}
+        manifest = beside / "manifest.json"
+        manifest.write_text(json.dumps({**body, "sha256": _seal(body)}, indent=1), encoding="utf-8")
+        flush(manifest)
+        sync_folder(beside)
+        os.replace(beside, final)
+        sync_folder(checkpoints)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise RegardError("train.not_saved", step=step, folder=checkpoints, why=error) from error
+    return final
+
+
+def retain(checkpoints: Path, keep: int, also: Iterable[int], damaged: Callable[[BadFileError], None]) -> None:
+    """Delete all but the newest `keep` whole checkpoints and those of the steps `also`.
+
+    Every one that counts is checked first: were a damaged one counted, the last good one could be deleted for it.
+    """
+    kept = [checkpoint.step for checkpoint in islice(_whole(checkpoints, damaged), keep)]
+    if len(kept) < keep:
+        return
+    for step, folder in _folders(checkpoints):
+        if step < kept[-1] and step not in also:
+            _remove(folder)
+
+
+def sweep(checkpoints: Path) -> None:
+    """Remove what an interrupted save or deletion left. Only for the one who holds the run's lock."""
+    for left in checkpoints.glob("tmp-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
+def verify(folder: Path) -> Checkpoint:
+    """The checkpoint in `folder`, every file compared with the manifest; BadFileError names the first that differs."""
+    manifest = read_json(folder / "manifest.json")
+    try:
+        body = {key: value for key, value in manifest.items() if key != "sha256"}
+        sealed, step, state, files = manifest["sha256"], body["step"], body["state"], dict(body["files"])
+        sizes = {file: (entry["size"], entry["sha256"]) for file, entry in files.items()}
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise BadFileError("train.damaged", file=folder / "manifest.json") from error
+    if sealed != _seal(body) or body["format"] != FORMAT or folder.name != name(step):
+        raise BadFileError("train.damaged", file=folder / "manifest.json")
+    for file, (size, sha256) in sizes.items():
+        path = folder / file
+        try:
+            whole = path.stat().st_size == size and digest(path) == sha256
+        except OSError:
+            whole = False
+        if not whole:
+            raise BadFileError("train.damaged", file=path)
+    return Checkpoint(folder, step, state)
+
+
+def name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush(path: Path) -> None:
+    """See to it that the file's bytes are on the disk."""
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _seal(body: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def _folders(checkpoints: Path) -> list[tuple[int, Path]]:
+    """Newest first, whole or not."""
+    found = [(int(folder.name[5:]), folder) for folder in checkpoints.glob("step-*") if folder.name[5:].isdecimal()]
+    return sorted(found, reverse=True)
+
+
+def _whole(checkpoints: Path, damaged: Callable[[BadFileError], None]) -> Iterator[Checkpoint]:
+    """Newest first."""
+    for _, folder in _folders(checkpoints):
+        try:
+            yield verify(folder)
+        except BadFileError as error:
+            damaged(error)
+
+
+def _clear(final: Path) -> bool:
+    """Make room for a checkpoint where a damaged one stands; False if the one that stands there is whole."""
+    with contextlib.suppress(BadFileError):
+        verify(final)
+        return False
+    _remove(final)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    """Renamed before it is deleted: half a checkpoint never stands under a checkpoint's name."""
+    doomed = folder.with_name(f"tmp-old-{folder.name}-{os.getpid()}")
+    os.replace(folder, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)

@@ -1,0 +1,200 @@
+"""A run: the one folder that holds everything a training leaves behind.
+
+    recipe.toml        what was asked for, every setting resolved
+    data.json          the data's fingerprint, counts and report
+    first_batch.txt    what the model sees first, as text
+    tokenizer/         tokenizer.json, tokenizer_config.json
+    checkpoints/       see train/checkpoint.py
+    metrics.jsonl      a line for every update, and one for every scoring of held-out data
+    events/            the same for TensorBoard
+    history.jsonl      when it was started, resumed, stopped, finished, and with what
+    model/             the finished model in the Hugging Face layout
+    README.md          the model card
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+from filelock import FileLock, Timeout
+
+from regard import config, limits
+from regard.errors import BadFileError, RegardError
+from regard.train import recipe as recipes
+from regard.train.recipe import Recipe
+
+
+class Run:
+    """A run's folder, for whoever writes or reads it. Making one touches nothing on the disk."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        self.folder = Path(folder)
+        self.checkpoints = self.folder / "checkpoints"
+        self.tokenizer = self.folder / "tokenizer"
+        self.model = self.folder / "model"
+        self.events = self.folder / "events"
+        self.metrics = self.folder / "metrics.jsonl"
+
+    @classmethod
+    def create(cls, folder: str | os.PathLike[str], recipe: Recipe) -> Run:
+        """A new run with this recipe; refuses a folder that has anything in it."""
+        run = cls(folder)
+        if run.exists:
+            raise RegardError("train.run_exists", run=run.folder)
+        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
+            raise RegardError("train.folder_taken", folder=run.folder)
+        run.save_recipe(recipe)
+        return run
+
+    @classmethod
+    def open(cls, folder: str | os.PathLike[str]) -> Run:
+        """A run that is there."""
+        run = cls(folder)
+        if not run.exists:
+            raise BadFileError("train.no_run", folder=run.folder)
+        return run
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / "recipe.toml").is_file()
+
+    @property
+    def finished(self) -> bool:
+        return (self.model / "config.json").is_file()
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        return recipes.load(self.folder / "recipe.toml")
+
+    def save_recipe(self, recipe: Recipe) -> None:
+        limits.write(self.folder / "recipe.toml", config.to_toml(recipe))
+        self.__dict__.pop("recipe", None)
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What data.json holds; empty before it is written."""
+        path = self.folder / "data.json"
+        return limits.read_json(path) if path.exists() else {}
+
+    def save_data(self, data: dict[str, Any]) -> None:
+        limits.write(self.folder / "data.json", json.dumps(data, ensure_ascii=False, indent=1))
+        self.__dict__.pop("data", None)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Within, no other process can train in this folder; an operating system's lock, gone when its holder dies."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock, holder = FileLock(self.folder / ".lock"), self.folder / ".holder.json"
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            who = limits.read_json(holder) if holder.exists() else {}
+            pid, host = who.get("pid", "?"), who.get("host", "?")
+            raise RegardError("train.in_use", run=self.folder, pid=pid, host=host) from error
+        try:
+            limits.write(holder, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def updates(self) -> list[dict[str, Any]]:
+        """The line of each update: step, epoch, loss, targets, tokens, rate, gradient, seconds."""
+        return [line for line in _lines(self.metrics) if "loss" in line]
+
+    def scores(self) -> list[dict[str, Any]]:
+        """The line of each scoring: step, held_out (score names to value, low and high), seconds."""
+        return [line for line in _lines(self.metrics) if "held_out" in line]
+
+    def cut_metrics(self, step: int, scored: int) -> None:
+        """Take back the lines of updates after `step` and of scorings after `scored`: they will be written again."""
+        lines = [line for line in _lines(self.metrics) if line["step"] <= (scored if "held_out" in line else step)]
+        limits.write(self.metrics, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def note(self, event: str, **values: Any) -> None:
+        """Add a line to the history."""
+        line = {"event": event, "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), **values}
+        with open(self.folder / "history.jsonl", "a", encoding="utf-8", newline="\n") as file:
+            _write(file, line)
+
+    def history(self) -> list[dict[str, Any]]:
+        return _lines(self.folder / "history.jsonl")
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+class Metrics:
+    """metrics.jsonl, open for adding lines; `flush` brings them to the disk."""
+
+    def __init__(self, run: Run):
+        self._file = open(run.metrics, "a", encoding="utf-8", newline="\n")
+
+    def add(self, line: dict[str, Any]) -> None:
+        _write(self._file, line)
+
+    def flush(self) -> None:
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
+    """The runs directly in a folder, by name."""
+    folder = Path(folder)
+    return [Run(path) for path in sorted(folder.iterdir()) if Run(path).exists] if folder.is_dir() else []
+
+
+def fresh(name: str, folder: str | os.PathLike[str] = "runs") -> Path:
+    """The next free folder for a run of this name: runs/NAME-1, runs/NAME-2, …"""
+    number = 1
+    while (path := Path(folder) / f"{name}-{number}").exists():
+        number += 1
+    return path
+
+
+def versions() -> dict[str, str]:
+    """What a result to the last bit depends on, apart from the machine."""
+    found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    for package in ("regard", "torch", "numpy", "tokenizers", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that is not installed
+            found[package] = "?"
+    return found
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file that this package writes, without one at the end that a crash cut off."""
+    if not path.exists():
+        return []
+    *whole, _ = limits.read_bytes(path, most=1 << 30).split(b"\n")
+    lines = []
+    for number, text in enumerate(whole, start=1):
+        try:
+            lines.append(limits.parse_json(text, f"{path}:{number}"))
+        except BadFileError:
+            if number < len(whole):
+                raise
+    return lines
+
+
+def _write(file: TextIO, line: dict[str, Any]) -> None:
+    try:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        file.flush()
+    except OSError as error:
+        raise RegardError("train.not_written", file=file.name, why=error.strerror) from error

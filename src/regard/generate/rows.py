@@ -57,13 +57,14 @@ class Reader(Protocol):
 
 @dataclass(frozen=True)
 class Memory:
-    """What an encoder made of the source texts: states (B, S, D), of which the first `lengths` (B,) are tokens."""
+    """What an encoder made of the source texts: states (B, S, D), the first `lengths` (B,) of a row being tokens, or
+    all where it is None."""
 
     states: Tensor
-    lengths: Tensor
+    lengths: Tensor | None
 
     def select(self, parents: Tensor) -> Memory:
-        return Memory(self.states[parents], self.lengths[parents])
+        return Memory(self.states[parents], None if self.lengths is None else self.lengths[parents])
 
     def beside(self, context: Context) -> Context:
         return replace(context, memory=self.states, memory_mask=Mask(lengths=self.lengths))
@@ -79,18 +80,15 @@ class CachedReader:
         self._cache = model.cache(batch=len(prompts), capacity=capacity)
 
     def start(self) -> Tensor:
-        lengths = self._lengths.tolist()
-        context = replace(Context.padded(lengths, device=self._lengths.device), cache=self._cache)
+        context = Context.padded(self._lengths.tolist(), device=self._lengths.device, cache=self._cache)
         return _last(self._model, self._tokens, self._lengths, self._beside(context))
 
     def step(self, tokens: Tensor) -> Tensor:
-        context = Context(positions=self._lengths[:, None], cache=self._cache)
-        self._lengths = self._lengths + 1
-        hidden = self._model.hidden(tokens[:, None], self._beside(context))
+        # The cache counts each row's positions on; where all rows are as long, that also spares every mask.
+        hidden = self._model.hidden(tokens[:, None], self._beside(Context(cache=self._cache)))
         return self._model.head(hidden)[:, 0]
 
     def select(self, parents: Tensor) -> None:
-        self._lengths = self._lengths[parents]
         self._cache.select(parents)
         self._memory = self._memory.select(parents) if self._memory else None
 
@@ -123,7 +121,8 @@ class FreshReader:
 def encode(model: Any, sources: Sequence[Sequence[int]]) -> Memory:
     """Read the source texts of an encoder-decoder."""
     tokens, lengths = _padded(sources, _device(model))
-    return Memory(model.encode(tokens, Context.padded(lengths.tolist(), device=tokens.device)), lengths)
+    states = model.encode(tokens, Context.padded(lengths.tolist(), device=tokens.device))
+    return Memory(states, None if len(set(lengths.tolist())) == 1 else lengths)
 
 
 def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from typing import Literal
 from regard.errors import RegardError
 from regard.generate.stream import Writer
 
+OnText = Callable[[int, int, str], None]  # (prompt, sample, piece): a piece of a text that is certain now
 Reason = Literal["eos", "stop", "length", "context"]
 
 
@@ -30,13 +31,13 @@ class Generated:
     tokens: tuple[int, ...]
     reason: Reason
     logprob: float
-    prompt: int = 0
-    sample: int = 0
+    prompt: int
+    sample: int
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What ends a text by its tokens alone: the end tokens, `most` new tokens, and `reason` when that many are there."""
+    """What ends a text by its tokens alone: an end token, or `most` new tokens, which is for `reason`."""
 
     ends: frozenset[int]
     most: int
@@ -53,7 +54,7 @@ class Text:
     """A text that grows token by token; tells `show` each piece of it as soon as it is certain."""
 
     def __init__(
-        self, writer: Writer, limits: Limits, show: Callable[[str], None], prompt: int = 0, sample: int = 0, seed: int = 0
+        self, writer: Writer, limits: Limits, show: Callable[[str], None], *, prompt: int, sample: int, seed: int
     ) -> None:
         self.prompt = prompt
         self.sample = sample

@@ -1,12 +1,11 @@
 """What a model is trained to do: one file per task, from a row of data to its score.
 
-    task = tasks.get("causal-lm", {}, tokenizer, context=256)
-    task.samples(row, index=7, epoch=0, seed=1)     # a row as token arrays with their labels
-    task.collate(samples, ids)                      # several of them in one flat row, no padding
-    task.loss(model, batch, key)                    # sum over the batch's targets, in nats
-    task.evaluate(model, rows)                      # the one scoring path: training, `regard eval` and the demo share it
-    task.baselines(train, held_out)                 # what the same figures are without a Transformer
-    task.predict(bundle, texts)                     # text in, dicts out
+task = tasks.get("causal-lm", {}, tokenizer, context=256) task.samples(row, index=7, epoch=0, seed=1)     # a row as
+token arrays with their labels task.collate(samples, ids)                      # several of them in one flat row, no
+padding task.loss(model, batch, key)                    # sum over the batch's targets, in nats task.evaluate(model,
+rows)                      # the one scoring path: training, `regard eval` and the demo share it task.baselines(train,
+held_out)                 # what the same figures are without a Transformer task.predict(bundle, texts)
+# text in, dicts out
 
 Names and settings are known without torch; `get` imports the one file it needs.
 """
@@ -14,7 +13,7 @@ Names and settings are known without torch; `get` imports the one file it needs.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regard.errors import ConfigError
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from regard.inputs.tokenizer import Tokenizer
     from regard.tasks.base import Task
 
-__all__ = ["CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "names"]
+__all__ = ["CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "labels", "names"]
 
 _TASKS: dict[str, tuple[str, type[Any]]] = {
     "causal-lm": ("causal_lm", CausalLM),
@@ -54,7 +53,7 @@ def get(
     context: int,
     labels: Sequence[str] = (),
 ) -> Task:
-    """The task `name` for one tokenizer and a model of `context` tokens; `labels` are the classes of a classification."""
+    """The task `name` for a tokenizer and a model of `context` tokens; `labels` are a classification's classes."""
     module, kind = _entry(name)
     if isinstance(settings, Mapping):
         settings = config(name, settings)
@@ -62,6 +61,11 @@ def get(
         raise TypeError(f"{name} takes {kind.__name__}, not {type(settings).__name__}")
     build = importlib.import_module(f"regard.tasks.{module}").build
     return build(settings, tokenizer, context=context, labels=tuple(labels))
+
+
+def labels(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The labels that occur in the training data, sorted: the classes of a classification that names none."""
+    return tuple(sorted({str(row["label"]) for row in rows if row.get("label") is not None}))
 
 
 def _entry(name: str) -> tuple[str, type[Any]]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from regard.layers import Key
 
 Row = Mapping[str, Any]
+Progress = Callable[[int], None]
 IGNORED = -100  # a label that carries no loss
 
 
@@ -26,9 +27,10 @@ IGNORED = -100  # a label that carries no loss
 class Sample:
     """One encoded example, or one chunk of a long document.
 
-    `tokens` (T,) go into the stack that carries the loss; `labels` (T,) stand at the position that predicts them, already
-    shifted where the task shifts, IGNORED where nothing is asked. `source` (S,) is what an encoder-decoder reads. `klass` is
-    the class of a classification, whose `labels` are all IGNORED. `cut` counts tokens that truncation took away.
+    `tokens` (T,) go into the stack that carries the loss; `labels` (T,) stand at the position that predicts them,
+    already shifted where the task shifts, IGNORED where nothing is asked. `source` (S,) is what an encoder-decoder
+    reads. `klass` is the class of a classification, whose `labels` are all IGNORED. `cut` counts tokens that
+    truncation took away.
     """
 
     tokens: np.ndarray
@@ -52,10 +54,10 @@ class Sample:
 class Batch:
     """Samples one after another in a single row, without padding.
 
-    `tokens` (1, N) with `lengths` summing to N; `where` (M,) flat positions that carry loss and `labels` (M,) what they
-    predict. In a classification `where` is empty and `labels` are the documents' classes. `source` (1, S) and
-    `source_lengths` are there for encoder-decoders. `count` is what the summed loss is divided by; `ids` say which examples
-    these are, in the caller's numbering.
+    `tokens` (1, N) with `lengths` summing to N; `where` (M,) flat positions that carry loss and `labels` (M,) what
+    they predict. In a classification `where` is empty and `labels` are the documents' classes. `source` (1, S) and
+    `source_lengths` are there for encoder-decoders. `count` is what the summed loss is divided by; `ids` say which
+    examples these are, in the caller's numbering.
     """
 
     tokens: Tensor
@@ -104,10 +106,10 @@ class Task(Protocol):
         ...
 
     def loss(self, model: nn.Module, batch: Batch, key: Key | None) -> Tensor:
-        """The objective summed over `batch.count` targets, a scalar in nats; `key` drives dropout, None = evaluation."""
+        """The objective summed over `batch.count` targets, in nats; `key` drives dropout, None = evaluation."""
         ...
 
-    def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Callable[[int], None] | None = None) -> Result:
+    def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """Scores on held-out rows; `progress` is called with the number of rows done since the last call."""
         ...
 
@@ -115,16 +117,17 @@ class Task(Protocol):
         """The same scores from methods without a Transformer, weakest first."""
         ...
 
-    def predict(self, bundle: Bundle, texts: Sequence[str], **options: Any) -> list[dict[str, Any]]:
-        """One dict per text, of plain values."""
+    def predict(self, bundle: Bundle, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """One dict per text, of plain values; `bundle` holds the model."""
         ...
 
 
 def collate(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
-    """Samples as one flat row (see `Batch`)."""
+    """Samples as one flat row (see `Batch`), shortest first: attention runs once for neighbours of one length."""
     if not samples or len(samples) != len(ids):
         raise ValueError(f"{len(samples)} samples and {len(ids)} ids: a batch needs one id for each, and at least one")
-    tokens = np.concatenate([sample.tokens for sample in samples])
+    order = sorted(range(len(samples)), key=lambda i: (_source_length(samples[i]), len(samples[i].tokens)))
+    samples, ids = [samples[i] for i in order], [ids[i] for i in order]
     labels = np.concatenate([sample.labels for sample in samples])
     where = np.flatnonzero(labels != IGNORED)
     classes = [sample.klass for sample in samples if sample.klass is not None]
@@ -133,7 +136,7 @@ def collate(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
         raise ValueError("samples of different tasks in one batch")
     targets = np.asarray(classes) if classes else labels[where]
     return Batch(
-        tokens=_long(tokens)[None],
+        tokens=_long(np.concatenate([sample.tokens for sample in samples]))[None],
         lengths=tuple(len(sample.tokens) for sample in samples),
         where=_long(where),
         labels=_long(targets),
@@ -144,40 +147,102 @@ def collate(samples: Sequence[Sample], ids: Sequence[int]) -> Batch:
     )
 
 
-def groups(samples: Sequence[Sample], tokens: int) -> Iterator[list[int]]:
-    """Indices of `samples`, of like length together, in groups of at most `tokens` tokens (at least one sample)."""
-    group: list[int] = []
-    widest = 0
-    for index in sorted(range(len(samples)), key=lambda i: (samples[i].size, i)):
-        widest = max(widest, samples[index].size)
-        if group and widest * (len(group) + 1) > tokens:
-            yield group
-            group, widest = [], samples[index].size
-        group.append(index)
-    if group:
-        yield group
+def held_out_batches(
+    task: Task, rows: Sequence[Row], device: torch.device, progress: Progress | None = None
+) -> Iterator[tuple[Batch, list[Sample]]]:
+    """Batches of held-out rows, encoded as in epoch 0 of seed 0, with their samples; `ids` are row numbers."""
+    for start in range(0, len(rows), _WINDOW):
+        numbers = range(start, min(start + _WINDOW, len(rows)))
+        pairs = [(i, sample) for i in numbers for sample in task.samples(rows[i], index=i)]
+        for group in _groups([sample.size for _, sample in pairs]):
+            yield (
+                task.collate([pairs[k][1] for k in group], [pairs[k][0] for k in group]).to(device),
+                [pairs[k][1] for k in group],
+            )
+        if progress is not None:
+            progress(len(numbers))
+
+
+@torch.inference_mode()
+def judge(head: nn.Module, rows: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """(M,) nats of each label and (M,) the likeliest tokens, from hidden rows (M, D); a few rows' logits at a time."""
+    nats, answers = [], []
+    for part, wanted in zip(rows.split(_ROWS), labels.split(_ROWS), strict=True):
+        logits = head(part).float()
+        nats.append(logits.logsumexp(-1) - logits.gather(-1, wanted[:, None])[:, 0])
+        answers.append(logits.argmax(-1))
+    return torch.cat(nats).double().cpu().numpy(), torch.cat(answers).cpu().numpy()
+
+
+def probabilities(logits: Tensor) -> Tensor:
+    """(..., V) logits as probabilities."""
+    logits = logits.double()
+    return (logits - logits.logsumexp(-1, keepdim=True)).exp()
 
 
 def resolve_context(asked: int | None, most: int) -> int:
     """The context of a task: what the recipe asks for, at most what the model takes."""
     if asked is None:
         return most
-    if not 0 < asked <= most:
+    if asked > most:
         raise ConfigError("tasks.context", context=asked, most=most)
     return asked
 
 
-def require(row: Row, *columns: str) -> tuple[str, ...]:
-    """The texts of these columns of a row, or an error naming the place."""
-    for column in columns:
-        if not isinstance(row.get(column), str):
-            raise RegardError("tasks.missing_column", column=column, where=row.get("where", "?"))
-    return tuple(row[column] for column in columns)
+def special(tokenizer: Tokenizer, task: str, *wanted: str) -> int:
+    """The first of these special tokens that the tokenizer has, or an error naming them."""
+    for name in wanted:
+        token = getattr(tokenizer, name)
+        if token is not None:
+            return token
+    raise RegardError("tasks.no_special", task=task, tokens=" / ".join(wanted))
+
+
+def require(row: Row, column: str) -> str:
+    """The text in this column of a row, or an error naming the place."""
+    value = row.get(column)
+    if not isinstance(value, str):
+        raise RegardError("tasks.missing_column", column=column, where=row.get("where", "?"))
+    return value
+
+
+def refuse_long(text: str, tokens: int, context: int) -> None:
+    """Raise where a text given for prediction does not fit: cutting it in silence would answer another question."""
+    if tokens > context:
+        raise RegardError("tasks.too_long", text=text[:40], tokens=tokens, context=context)
+
+
+def head_of(model: nn.Module) -> Any:
+    """The model's head, on which `loss` and the call are found (torch types every attribute as a tensor or module)."""
+    return model.head
 
 
 def device_of(model: nn.Module) -> torch.device:
     """Where the model's weights are."""
     return next(model.parameters()).device
+
+
+_WINDOW = 1024  # held-out rows encoded at one time
+_TOKENS = 4096  # in a batch of held-out rows
+_ROWS = 512  # whose logits exist at one time
+
+
+def _groups(sizes: Sequence[int]) -> Iterator[list[int]]:
+    """Indices of `sizes`, of like size together, in groups of at most _TOKENS in all (at least one)."""
+    group: list[int] = []
+    total = 0
+    for index in sorted(range(len(sizes)), key=lambda i: (sizes[i], i)):
+        if group and total + sizes[index] > _TOKENS:
+            yield group
+            group, total = [], 0
+        group.append(index)
+        total += sizes[index]
+    if group:
+        yield group
+
+
+def _source_length(sample: Sample) -> int:
+    return 0 if sample.source is None else len(sample.source)
 
 
 def _long(array: np.ndarray) -> Tensor:

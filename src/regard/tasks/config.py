@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+
+from regard.config import Problem, at_least, between, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,13 +14,19 @@ class CausalLM:
 
     context: int | None = None
 
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "context")
+
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedLM:
     """Fill gaps (Devlin et al. 2019, arXiv:1810.04805, section 3.1; whole words as in their release of May 2019).
 
-    `rate` of the tokens are chosen, whole words at a time; of these `masked` are hidden, `replaced` are swapped for a
-    random token, and the rest stay as they are.
+    `rate` of the tokens are chosen, whole words at a time; of these a share `masked` is hidden, a share `replaced`
+    becomes a random token, and the rest stays as it is.
     """
 
     context: int | None = None
@@ -25,21 +34,47 @@ class MaskedLM:
     masked: float = 0.8
     replaced: float = 0.1
 
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from at_least(self, 3, "context")
+        yield from between(self, 0.0, 1.0, "rate", "masked", "replaced")
+        if self.rate == 0:
+            yield "rate", "tasks.rate_zero", {}
+        if self.masked + self.replaced > 1:
+            yield "replaced", "tasks.shares_above_one", {"masked": self.masked}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Seq2Seq:
-    """Turn a source into a target. `beams`: width of the search that scores and predictions use, 1 = greedy."""
+    """Turn a source into a target. `beams`: width of the search in scores and predictions, 1 = greedy."""
 
     context: int | None = None
     beams: int = 1
 
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from at_least(self, 2, "context")
+        yield from at_least(self, 1, "beams")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Classification:
-    """Name the class of a text. `labels`: the classes in the model's order; empty = those of the training data, sorted."""
+    """Name the class of a text. `labels`: the classes in the model's order; empty = the training data's, sorted."""
 
     context: int | None = None
     labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "context")
+        if len(set(self.labels)) < len(self.labels):
+            yield "labels", "tasks.labels_twice", {}
 
 
 Config = CausalLM | MaskedLM | Seq2Seq | Classification

@@ -1,8 +1,8 @@
 """Scores of held-out data with their uncertainty, and how much of a text was copied.
 
-Every score is a function of sums over examples, so one bootstrap serves them all: draw examples with replacement, add up,
-compute again (Efron and Tibshirani 1993, chapter 13). The intervals are 95 % percentile intervals; they say how far the figure
-would move with other held-out examples, not with another training seed.
+Every score is a function of sums over examples, so one bootstrap serves them all: draw examples with replacement, add
+up, compute again (Efron and Tibshirani 1993, chapter 13). The intervals are 95 % percentile intervals; they say how
+far the figure would move with other held-out examples, not with another training seed.
 """
 
 from __future__ import annotations
@@ -68,19 +68,22 @@ class Result:
             "name": self.name,
             "examples": self.examples,
             "cut": self.cut,
-            "scores": {s.name: {"value": _plain(s.value), "low": _plain(s.low), "high": _plain(s.high)} for s in self.scores},
+            "scores": {
+                s.name: {"value": _plain(s.value), "low": _plain(s.low), "high": _plain(s.high)} for s in self.scores
+            },
             **self.details,
         }
 
 
-# ---------------------------------------------------------------------------------------------------------------- language
+# ------------------------------------------------------------------------------------------------------------ language
 
 
 def language_scores(nats: Sequence[float], characters: Sequence[int], tokens: Sequence[int]) -> tuple[Score, ...]:
     """Bits per character, perplexity and nats per token from each document's summed nats, characters and tokens.
 
-    `nats` cover the end of the document too; `characters` count the text alone. Bits per character are comparable between
-    any two methods that give each possible document a probability, whatever their tokens; the other two are not.
+    `nats` cover the end of the document too; `characters` count the text alone. Bits per character are comparable
+    between any two methods that give each possible document a probability, whatever their tokens; the other two are
+    not.
     """
     sums = np.stack([np.asarray(column, dtype=np.float64) for column in (nats, characters, tokens)], axis=1)
     if not sums[:, 1].sum() or not sums[:, 2].sum():
@@ -93,7 +96,7 @@ def language_scores(nats: Sequence[float], characters: Sequence[int], tokens: Se
 
 
 def token_scores(right: Sequence[int], counts: Sequence[int], nats: Sequence[float] | None = None) -> tuple[Score, ...]:
-    """Accuracy over tokens, and nats per token where they are known, from each document's right answers, tokens and nats."""
+    """Accuracy over tokens, and perplexity where nats are known, from each document's sums."""
     columns = [right, counts] if nats is None else [right, counts, nats]
     sums = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
     if not sums[:, 1].sum():
@@ -105,7 +108,7 @@ def token_scores(right: Sequence[int], counts: Sequence[int], nats: Sequence[flo
     return tuple(scores)
 
 
-# ---------------------------------------------------------------------------------------------------------- classification
+# ------------------------------------------------------------------------------------------------------ classification
 
 
 def class_scores(truth: Sequence[int], answers: Sequence[int], classes: int) -> tuple[Score, ...]:
@@ -129,13 +132,13 @@ def confusion(truth: Sequence[int], answers: Sequence[int], classes: int) -> np.
 
 
 def _macro_f1(right: np.ndarray, gold: np.ndarray, said: np.ndarray) -> np.ndarray:
-    """Mean of 2 right / (gold + said) over the classes that occur in the truth or the answers; (rounds, classes) each."""
+    """Mean of 2 right / (gold + said) over the classes that occur in truth or answers; (rounds, classes) each."""
     both = gold + said
     f1 = np.divide(2 * right, both, out=np.zeros_like(both), where=both > 0)
     return f1.sum(1) / (both > 0).sum(1)
 
 
-# ------------------------------------------------------------------------------------------------------------- translation
+# --------------------------------------------------------------------------------------------------------- translation
 
 
 def translation_scores(answers: Sequence[str], references: Sequence[str]) -> tuple[Score, ...]:
@@ -146,7 +149,9 @@ def translation_scores(answers: Sequence[str], references: Sequence[str]) -> tup
     if len(answers) != len(references) or not answers:
         raise RegardError("tasks.nothing_to_score")
     metrics = need("sacrebleu.metrics", extra="text")
-    chinese = sum(is_han(c) for text in references for c in text) > sum(c.isascii() and c.isalpha() for t in references for c in t)
+    chinese = sum(is_han(c) for text in references for c in text) > sum(
+        c.isascii() and c.isalpha() for t in references for c in t
+    )
     same = np.asarray([[float(a.strip() == r.strip()), 1.0] for a, r in zip(answers, references, strict=True)])
     return (
         _sacrebleu("chrf", metrics.CHRF(), answers, references),
@@ -165,10 +170,14 @@ def _sacrebleu(name: str, metric: Any, answers: Sequence[str], references: Seque
 
 def is_han(character: str) -> bool:
     """Whether this is a Chinese character (CJK ideographs of the basic plane, extension A, and planes 2 and 3)."""
-    return "㐀" <= character <= "鿿" or "豈" <= character <= "﫿" or character >= "\U00020000" and character < "\U00040000"
+    return (
+        "㐀" <= character <= "鿿"
+        or "豈" <= character <= "﫿"
+        or (character >= "\U00020000" and character < "\U00040000")
+    )
 
 
-# --------------------------------------------------------------------------------------------------------------- intervals
+# ----------------------------------------------------------------------------------------------------------- intervals
 
 
 def bootstrap(name: str, sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Score:
@@ -196,7 +205,7 @@ def _plain(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-# ----------------------------------------------------------------------------------------------------------------- copying
+# ------------------------------------------------------------------------------------------------------------- copying
 
 
 @dataclass(frozen=True, kw_only=True)

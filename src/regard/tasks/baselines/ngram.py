@@ -1,29 +1,32 @@
 """Character n-gram language model: modified Kneser-Ney, interpolated (Chen and Goodman 1998, section 4.1.6).
 
-It is a distribution over documents: every Unicode scalar value has a probability after every context, and so has the end, so
-its bits per character stand beside those of any model that scores whole documents. The recursion over context lengths j is
+It is a distribution over documents: every Unicode scalar value has a probability after every context, and so has the
+end, so its bits per character stand beside those of any model that scores whole documents. The recursion over context
+lengths j is
 
     p_j(c | context) = (a - D(a)) / total + gamma(context) p_{j-1}(c | context shortened by its first character)
 
-down to a uniform p_{-1}; `a` are counts at the longest context and numbers of distinct left neighbours below it, D(a) the
-discounts for a = 1, 2 and more, gamma what they freed. A context never seen leaves p_{j-1} as it is.
+down to a uniform p_{-1}; `a` are counts at the longest context and numbers of distinct left neighbours below it, D(a)
+the discounts for a = 1, 2 and more, gamma what they freed. A context never seen leaves p_{j-1} as it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
 SCALARS = 0x110000 - 0x800  # Unicode scalar values: all code points but the surrogates
+Discounts = tuple[float, float, float]  # taken from the counts 1, 2 and more
 _OUTSIDE = -1  # a place before the document's beginning
 
 
 class NGram:
     """Trained on documents when made; `order` characters are looked at together, 1 = frequencies alone."""
 
-    def __init__(self, documents: Iterable[str], order: int = 5, discounts: tuple[float, float, float] | None = None) -> None:
+    def __init__(self, documents: Iterable[str], order: int = 5, discounts: Discounts | None = None) -> None:
         """`discounts` for the counts 1, 2 and more, at every level; None estimates them from counts of counts."""
         if order < 1:
             raise ValueError(f"order is {order}; it must be at least 1")
@@ -40,7 +43,7 @@ class NGram:
         return np.bincount(owner, weights=-np.log(self._probabilities(*self._windows(texts))), minlength=len(texts))
 
     def distribution(self, context: str) -> tuple[np.ndarray, float, float]:
-        """What follows `context` at a document's beginning: (A,) for `alphabet`, the end, and each character never seen."""
+        """What follows `context` at a document's beginning: (A,) for `alphabet`, the end, each character never seen."""
         history = self._windows([context])[0][-1:]
         symbols = np.concatenate([np.arange(len(self.alphabet)), [self._end, self._unseen]])
         found = self._probabilities(np.repeat(history, len(symbols), axis=0), symbols)
@@ -56,7 +59,7 @@ class NGram:
         return len(self.alphabet) + 2
 
     def _windows(self, texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Every place of every document and its end: (N, order - 1) what stands 1, 2, ... before it, and (N,) the symbol."""
+        """Each place of each document, ends included: (N, order - 1) what stands 1, 2, ... before, (N,) the symbol."""
         begin, end = self._end + 1, self._end
         lengths = np.asarray([len(text) for text in texts], dtype=np.int64)
         symbols = np.full(int(lengths.sum() + len(texts)), end, dtype=np.int64)
@@ -96,7 +99,7 @@ class NGram:
 
 @dataclass(frozen=True, kw_only=True)
 class _Level:
-    """Contexts of one length. Sorted keys; a context is its tail's number and the symbol before it, a gram its context and symbol."""
+    """Contexts of one length, as sorted keys: a context is its tail and one symbol before, a gram adds the next."""
 
     contexts: np.ndarray  # keys; a context's number is its place here
     grams: np.ndarray  # keys
@@ -104,47 +107,64 @@ class _Level:
     gamma: np.ndarray  # per context: what is left for shorter contexts
 
 
-def _train(history: np.ndarray, symbols: np.ndarray, width: int, discounts: tuple[float, float, float] | None) -> list[_Level]:
-    contexts = np.zeros(1, dtype=np.int64)
-    context = np.zeros(len(symbols), dtype=np.int64)
-    live = np.arange(len(symbols))  # the places whose history reaches this far back
-    held: list[tuple[np.ndarray, ...]] = []
-    for back in range(history.shape[1] + 1):
-        if back:
-            reach = history[live, back - 1] >= 0
-            live, context = live[reach], context[reach]
-            contexts, context = np.unique(context * width + history[live, back - 1], return_inverse=True)
-        grams, first, gram = np.unique(context * width + symbols[live], return_index=True, return_inverse=True)
-        held.append((contexts, grams, live, live[first], gram))
+@dataclass(frozen=True, kw_only=True)
+class _Grams:
+    """What occurs at one context length, before any probability."""
+
+    contexts: np.ndarray  # keys
+    grams: np.ndarray  # keys
+    places: np.ndarray  # (P,) where in the text the history reaches this far back
+    gram: np.ndarray  # (P,) the number of the gram there
+    first: np.ndarray  # per gram: one of its places
+    at_start: np.ndarray  # per gram: whether its first symbol is a document's beginning
+
+
+def _train(history: np.ndarray, symbols: np.ndarray, width: int, discounts: Discounts | None) -> list[_Level]:
+    found = list(_grams(history, symbols, width))
     levels = []
-    for back, (contexts, grams, live, first, gram) in enumerate(held):
-        counts = np.bincount(gram, minlength=len(grams))
-        if back + 1 < len(held):
-            counts = _left_neighbours(counts, history[first, back - 1] == width - 2 if back else None, live, gram, held[back + 1][3])
-        levels.append(_level(contexts, grams, grams // width, counts, discounts))
+    for here, longer in zip_longest(found, found[1:]):
+        counts = np.bincount(here.gram, minlength=len(here.grams))
+        if longer is not None:
+            # Nothing stands before a document's beginning: grams from there keep their counts.
+            counts = np.where(here.at_start, counts, _left_neighbours(here, longer, len(symbols)))
+        levels.append(_level(here, here.grams // width, counts, discounts))
     return levels
 
 
-def _left_neighbours(
-    counts: np.ndarray, at_start: np.ndarray | None, live: np.ndarray, gram: np.ndarray, longer: np.ndarray
-) -> np.ndarray:
-    """How many distinct symbols stand before each gram; grams at a document's start have none and keep their counts."""
-    number = np.full(live[-1] + 1 if len(live) else 0, -1, dtype=np.int64)
-    number[live] = gram
-    distinct = np.bincount(number[longer], minlength=len(counts))
-    return distinct if at_start is None else np.where(at_start, counts, distinct)
+def _grams(history: np.ndarray, symbols: np.ndarray, width: int) -> Iterator[_Grams]:
+    """The grams at each context length, shortest first; symbols are below `width`, width - 2 is the beginning."""
+    contexts, context, places = (
+        np.zeros(1, dtype=np.int64),
+        np.zeros(len(symbols), dtype=np.int64),
+        np.arange(len(symbols)),
+    )
+    for back in range(history.shape[1] + 1):
+        if back:
+            reach = history[places, back - 1] >= 0
+            places, context = places[reach], context[reach]
+            contexts, context = np.unique(context * width + history[places, back - 1], return_inverse=True)
+        grams, first, gram = np.unique(context * width + symbols[places], return_index=True, return_inverse=True)
+        at_start = history[places[first], back - 1] == width - 2 if back else np.zeros(len(grams), dtype=bool)
+        yield _Grams(contexts=contexts, grams=grams, places=places, gram=gram, first=places[first], at_start=at_start)
 
 
-def _level(
-    contexts: np.ndarray, grams: np.ndarray, owner: np.ndarray, counts: np.ndarray, discounts: tuple[float, float, float] | None
-) -> _Level:
+def _left_neighbours(here: _Grams, longer: _Grams, length: int) -> np.ndarray:
+    """How many distinct symbols stand before each gram: how many of the longer grams end in it."""
+    number = np.zeros(length, dtype=np.int64)
+    number[here.places] = here.gram
+    return np.bincount(number[longer.first], minlength=len(here.grams))
+
+
+def _level(found: _Grams, owner: np.ndarray, counts: np.ndarray, discounts: Discounts | None) -> _Level:
     discount = np.asarray((0.0, *(discounts or estimate_discounts(counts))))[np.minimum(counts, 3)]
-    total = np.bincount(owner, weights=counts, minlength=len(contexts))
-    freed = np.bincount(owner, weights=discount, minlength=len(contexts))
-    return _Level(contexts=contexts, grams=grams, share=(counts - discount) / total[owner], gamma=_ratio(freed, total))
+    total = np.bincount(owner, weights=counts, minlength=len(found.contexts))
+    freed = np.bincount(owner, weights=discount, minlength=len(found.contexts))
+    gamma = np.divide(freed, total, out=np.ones_like(freed), where=total > 0)  # without any text, all is left
+    share = (counts - discount) / total[owner]
+    return _Level(contexts=found.contexts, grams=found.grams, share=share, gamma=gamma)
 
 
-def estimate_discounts(counts: np.ndarray) -> tuple[float, float, float]:
+def estimate_discounts(counts: np.ndarray) -> Discounts:
     """D1, D2, D3+ from how many counts are 1, 2, 3 and 4 (Chen and Goodman 1998, equation 26).
 
     Where the sample is too small for the estimate, (0.5, 1, 1.5): all that matters there is that something is freed.
@@ -168,7 +188,3 @@ def _find(keys: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         return np.full(len(wanted), -1, dtype=np.int64)
     index = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[index] == wanted, index, -1)
-
-
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    return np.divide(above, below, out=np.ones_like(above), where=below > 0)

@@ -90,7 +90,7 @@ class CausalLMTask:
                 owner = np.asarray(batch.ids)[batch.document().cpu().numpy()]
                 nats += np.bincount(owner, weights=spent, minlength=len(rows))
                 tokens += np.bincount(owner, minlength=len(rows))
-        scored = np.flatnonzero(tokens)
+        scored = np.flatnonzero(tokens).tolist()
         lost = np.asarray([self._lost(rows[i]["text"]) for i in scored], dtype=np.int64)
         characters = [len(rows[i]["text"]) for i in scored]
         return Result(
@@ -109,7 +109,7 @@ class CausalLMTask:
         for name, order in ORDERS.items():
             nats = NGram(known, order).nats(texts)
             # Perplexity and nats per token would be of other tokens than the model's: they have no place beside them.
-            score = language_scores(list(nats), lengths, [length + 1 for length in lengths])[:1]
+            score = language_scores(nats, lengths, [length + 1 for length in lengths])[:1]
             results.append(Result(name=name, scores=score, examples=len(texts)))
         return results
 

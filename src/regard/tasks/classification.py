@@ -79,7 +79,7 @@ class ClassificationTask:
             for batch, samples in held_out_batches(self, rows, device_of(model), progress):
                 answers[list(batch.ids)] = self._logits(model, batch, None).argmax(-1).cpu().numpy()
                 cut += sum(sample.cut for sample in samples)
-        scored = np.flatnonzero(answers >= 0)
+        scored = np.flatnonzero(answers >= 0).tolist()
         truth = [self._class(rows[i]) for i in scored]
         return self._result("model", truth, answers[scored], cut)
 
@@ -122,10 +122,10 @@ class ClassificationTask:
         return model(batch.tokens, Context.packed(batch.lengths, device=batch.tokens.device, key=key))
 
     def _result(self, name: str, truth: Sequence[int], answers: np.ndarray, cut: int) -> Result:
-        table = confusion(truth, list(answers), len(self.labels))
+        table = confusion(truth, answers, len(self.labels))
         return Result(
             name=name,
-            scores=class_scores(truth, list(answers), len(self.labels)),
+            scores=class_scores(truth, answers, len(self.labels)),
             examples=len(truth),
             cut=cut,
             details={"labels": list(self.labels), "confusion": table.tolist()},

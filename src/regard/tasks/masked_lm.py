@@ -96,8 +96,8 @@ class MaskedLMTask:
                 right += np.bincount(owner, weights=hits, minlength=len(rows))
                 nats += np.bincount(owner, weights=spent, minlength=len(rows))
                 count += np.bincount(owner, minlength=len(rows))
-        scored = np.flatnonzero(count)
-        scores = token_scores(list(right[scored]), list(count[scored]), list(nats[scored]))
+        scored = np.flatnonzero(count).tolist()
+        scores = token_scores(right[scored], count[scored], nats[scored])
         return Result(name="model", scores=scores, examples=len(scored))
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:

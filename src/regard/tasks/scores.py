@@ -17,6 +17,7 @@ import numpy as np
 
 from regard.errors import RegardError, need
 
+Column = Sequence[float] | np.ndarray  # one value for each example
 ROUNDS = 1000  # bootstrap resamples
 LOWER_IS_BETTER = frozenset({"bits_per_character", "perplexity", "nats_per_token"})
 
@@ -78,7 +79,7 @@ class Result:
 # ------------------------------------------------------------------------------------------------------------ language
 
 
-def language_scores(nats: Sequence[float], characters: Sequence[int], tokens: Sequence[int]) -> tuple[Score, ...]:
+def language_scores(nats: Column, characters: Column, tokens: Column) -> tuple[Score, ...]:
     """Bits per character, perplexity and nats per token from each document's summed nats, characters and tokens.
 
     `nats` cover the end of the document too; `characters` count the text alone. Bits per character are comparable
@@ -95,7 +96,7 @@ def language_scores(nats: Sequence[float], characters: Sequence[int], tokens: Se
     )
 
 
-def token_scores(right: Sequence[int], counts: Sequence[int], nats: Sequence[float] | None = None) -> tuple[Score, ...]:
+def token_scores(right: Column, counts: Column, nats: Column | None = None) -> tuple[Score, ...]:
     """Accuracy over tokens, and perplexity where nats are known, from each document's sums."""
     columns = [right, counts] if nats is None else [right, counts, nats]
     sums = np.stack([np.asarray(column, dtype=np.float64) for column in columns], axis=1)
@@ -111,7 +112,7 @@ def token_scores(right: Sequence[int], counts: Sequence[int], nats: Sequence[flo
 # ------------------------------------------------------------------------------------------------------ classification
 
 
-def class_scores(truth: Sequence[int], answers: Sequence[int], classes: int) -> tuple[Score, ...]:
+def class_scores(truth: Column, answers: Column, classes: int) -> tuple[Score, ...]:
     """Accuracy and macro F1 over examples; `truth` and `answers` are class numbers below `classes`."""
     gold, said = np.asarray(truth), np.asarray(answers)
     if len(gold) == 0:
@@ -124,7 +125,7 @@ def class_scores(truth: Sequence[int], answers: Sequence[int], classes: int) -> 
     )
 
 
-def confusion(truth: Sequence[int], answers: Sequence[int], classes: int) -> np.ndarray:
+def confusion(truth: Column, answers: Column, classes: int) -> np.ndarray:
     """(classes, classes) counts: row the true class, column the answer."""
     table = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(table, (np.asarray(truth, dtype=np.int64), np.asarray(answers, dtype=np.int64)), 1)
@@ -169,12 +170,11 @@ def _sacrebleu(name: str, metric: Any, answers: Sequence[str], references: Seque
 
 
 def is_han(character: str) -> bool:
-    """Whether this is a Chinese character (CJK ideographs of the basic plane, extension A, and planes 2 and 3)."""
-    return (
-        "㐀" <= character <= "鿿"
-        or "豈" <= character <= "﫿"
-        or (character >= "\U00020000" and character < "\U00040000")
-    )
+    """Whether this is a Chinese character (a CJK ideograph, compatibility ones included)."""
+    return any(first <= character <= last for first, last in _HAN)
+
+
+_HAN = (("㐀", "\u4dbf"), ("一", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000", "\U0003fffd"))
 
 
 # ----------------------------------------------------------------------------------------------------------- intervals

@@ -133,11 +133,9 @@ def _train(history: np.ndarray, symbols: np.ndarray, width: int, discounts: Disc
 
 def _grams(history: np.ndarray, symbols: np.ndarray, width: int) -> Iterator[_Grams]:
     """The grams at each context length, shortest first; symbols are below `width`, width - 2 is the beginning."""
-    contexts, context, places = (
-        np.zeros(1, dtype=np.int64),
-        np.zeros(len(symbols), dtype=np.int64),
-        np.arange(len(symbols)),
-    )
+    contexts = np.zeros(1, dtype=np.int64)
+    context = np.zeros(len(symbols), dtype=np.int64)
+    places = np.arange(len(symbols))
     for back in range(history.shape[1] + 1):
         if back:
             reach = history[places, back - 1] >= 0

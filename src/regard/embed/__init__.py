@@ -1,1 +1,19 @@
+"""What stands before the stack: tokens here; patches and frames in the same way."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regard.embed.tokens import Learned, Sinusoidal, Tokens
+
+_WHERE = {"Tokens": "embed.tokens", "Learned": "embed.tokens", "Sinusoidal": "embed.tokens"}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"regard.{_WHERE[name]}"), name)

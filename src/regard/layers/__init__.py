@@ -1,1 +1,72 @@
+"""The parts of every Transformer. Reading order: attention, projection, position, mask, cache, feed_forward, norm,
+residual, context.
 
+Names resolve on first use, so that a family's config can be read without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from regard.layers.attention import Attention, CrossAttention
+    from regard.layers.cache import Cache, Growing, Preallocated, Ring
+    from regard.layers.context import Context, Places
+    from regard.layers.feed_forward import FeedForward, Gated
+    from regard.layers.mask import Mask
+    from regard.layers.norm import LayerNorm, RMSNorm
+    from regard.layers.position import (
+        Alibi,
+        Buckets,
+        Position,
+        Rotary,
+        ShawRelative,
+        TransformerXLRelative,
+    )
+    from regard.layers.projection import Grouped
+    from regard.layers.residual import Block, Residual, Stack
+    from regard.ops.attention import eager, fused, soft_capped
+    from regard.ops.random import Key
+
+_WHERE = {
+    "Attention": "layers.attention",
+    "CrossAttention": "layers.attention",
+    "Cache": "layers.cache",
+    "Growing": "layers.cache",
+    "Preallocated": "layers.cache",
+    "Ring": "layers.cache",
+    "Context": "layers.context",
+    "Places": "layers.context",
+    "FeedForward": "layers.feed_forward",
+    "Gated": "layers.feed_forward",
+    "Mask": "layers.mask",
+    "LayerNorm": "layers.norm",
+    "RMSNorm": "layers.norm",
+    "Alibi": "layers.position",
+    "Buckets": "layers.position",
+    "Position": "layers.position",
+    "Rotary": "layers.position",
+    "ShawRelative": "layers.position",
+    "TransformerXLRelative": "layers.position",
+    "Grouped": "layers.projection",
+    "Block": "layers.residual",
+    "Residual": "layers.residual",
+    "Stack": "layers.residual",
+    "eager": "ops.attention",
+    "fused": "ops.attention",
+    "soft_capped": "ops.attention",
+    "Key": "ops.random",
+}
+
+__all__ = list(_WHERE)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"regard.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(_WHERE)

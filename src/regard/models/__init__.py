@@ -1,1 +1,69 @@
+"""The families by name. Reading a config needs no torch; building a model does."""
 
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from regard.config import from_dict
+from regard.errors import ConfigError
+
+if TYPE_CHECKING:
+    from regard.models.transformer import EncoderDecoder, Transformer
+    from regard.ops.random import Key
+
+# Their model_type -> our file.
+_FAMILIES = {"bert": "bert", "gpt2": "gpt2", "marian": "vaswani", "qwen3": "qwen3"}
+
+
+def families() -> tuple[str, ...]:
+    """The names of the families, each a file in this folder."""
+    return tuple(sorted(set(_FAMILIES.values())))
+
+
+def family(name: str) -> ModuleType:
+    """The module of a family: its Config, build, initialise, TABLE, read and write."""
+    if name not in families():
+        raise ConfigError("models.unknown", name=name, known=", ".join(families()))
+    return importlib.import_module(f"regard.models.{name}")
+
+
+def of_type(model_type: str) -> str | None:
+    """The family that reads the foreign ``model_type``; None where there is none."""
+    return _FAMILIES.get(model_type)
+
+
+def model_types() -> tuple[str, ...]:
+    """The foreign model types that can be read."""
+    return tuple(sorted(_FAMILIES))
+
+
+def name_of(config: Any) -> str:
+    """The family a config belongs to."""
+    return type(config).__module__.rpartition(".")[2]
+
+
+def config(name: str, values: Mapping[str, Any], where: str = "config") -> Any:
+    """A family's Config out of plain values; strict."""
+    return from_dict(family(name).Config, values, where)
+
+
+def build(config: Any, key: Key | None = None) -> Transformer | EncoderDecoder:
+    """The model of a config, initialised from ``key`` (None: a fresh random one)."""
+    import torch
+
+    from regard.ops.random import Key
+
+    module = family(name_of(config))
+    key = key or Key(int(torch.randint(1 << 62, ()).item()))
+    return module.initialise(module.build(config), key)
+
+
+def empty(config: Any) -> Transformer | EncoderDecoder:
+    """The model of a config laid out without memory, for weights to be put in."""
+    import torch
+
+    with torch.device("meta"):
+        return family(name_of(config)).build(config)

@@ -1,0 +1,56 @@
+"""The language-model head: a distribution over the vocabulary at each position, causal or masked alike."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from regard.layers.context import Context
+from regard.layers.feed_forward import ACTIVATIONS
+from regard.ops.losses import vocabulary_loss
+
+
+class Language(nn.Module):
+    """``softmax(transform(x) @ weight.T + bias)``.
+
+    weight (V, D) may be the embedding's own (Press and Wolf 2017). smoothing: label smoothing of the training loss.
+    """
+
+    def __init__(
+        self,
+        weight: nn.Parameter,
+        *,
+        bias: bool = False,
+        transform: nn.Module | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.weight, self.smoothing = weight, smoothing
+        self.bias = nn.Parameter(torch.zeros(weight.shape[0])) if bias else None
+        self.transform = transform
+
+    def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        """(..., D) -> logits (..., V)."""
+        return F.linear(self._transformed(hidden), self.weight, self.bias)
+
+    def loss(self, rows: Tensor, targets: Tensor) -> Tensor:
+        """Summed loss in nats of rows (N, D) at targets (N,) int64; smoothed only in training mode."""
+        smoothing = self.smoothing if self.training else 0.0
+        return vocabulary_loss(self._transformed(rows), self.weight, targets, self.bias, smoothing)
+
+    def _transformed(self, x: Tensor) -> Tensor:
+        return x if self.transform is None else self.transform(x)
+
+
+class Transform(nn.Module):
+    """The linear layer, activation and norm that BERT puts before its vocabulary (Devlin et al. 2018). (..., D)."""
+
+    def __init__(self, dim: int, activation: str, norm: nn.Module) -> None:
+        super().__init__()
+        self.activation = activation
+        self.linear = nn.Linear(dim, dim)
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(ACTIVATIONS[self.activation](self.linear(x)))

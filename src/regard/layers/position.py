@@ -1,0 +1,214 @@
+"""What attention knows of order. Absolute encodings, which are added to the input, live in ``embed``.
+
+A position prepares once per forward pass for the places of queries and keys, and all layers that hold it share the result:
+``rotate`` turns q and new k, ``bias`` gives what is added to the scaled scores. Both do nothing unless said otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.layers.places import Places
+from regard.ops import rotary
+
+
+class Prepared:
+    """A position at given places."""
+
+    def rotate(self, x: Tensor) -> Tensor:
+        """x (B, H, T, K) at the queries' places -> the same shape."""
+        return x
+
+    def bias(self, q: Tensor, k: Tensor, own: Any) -> Tensor | None:
+        """(B|1, H, T, S), added to the scaled scores. ``own``: the attention, for those that use its layers."""
+        return None
+
+
+class Position(nn.Module):
+    """No position: attention sees a set."""
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return Prepared()
+
+
+class Rotary(Position):
+    """Rotary embedding (Su et al. 2021) of the first ``size`` features of each head.
+
+    ``angles`` gives the angle per position of each pair, (size / 2,); see ``ops.rotary`` for the scalings. They are
+    kept out of buffers: a model cast to bfloat16 must not round its angles. ``temperature`` multiplies cos and sin.
+    """
+
+    def __init__(self, angles: Tensor, *, temperature: float = 1.0) -> None:
+        super().__init__()
+        self.temperature = temperature
+        self._angles = {angles.device: angles}
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return _Turned(self, q)
+
+    def angles(self, device: torch.device) -> Tensor:
+        if device not in self._angles:
+            self._angles[device] = next(iter(self._angles.values())).to(device)
+        return self._angles[device]
+
+
+class _Turned(Prepared):
+    def __init__(self, position: Rotary, q: Places) -> None:
+        self.position, self.q = position, q
+
+    @cached_property
+    def turn(self) -> tuple[Tensor, Tensor]:
+        """cos and sin, each (B|1, 1, T, size)."""
+        angles = self.position.angles(self.q.positions.device)
+        turned = self.q.positions.clamp(min=0).float().unsqueeze(-1) * angles  # (B|1, T, size / 2)
+        both = torch.cat((turned, turned), -1).unsqueeze(1)
+        return both.cos() * self.position.temperature, both.sin() * self.position.temperature
+
+    def rotate(self, x: Tensor) -> Tensor:
+        cos, sin = self.turn
+        return rotary.rotate(x, cos.to(x.dtype), sin.to(x.dtype))
+
+
+class Alibi(Position):
+    """Attention with linear biases (Press et al. 2021): ``-slope * |distance|`` with one slope a head."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+
+    def slopes(self) -> list[float]:
+        """Geometric from 2**(-8/n); for other head counts, every second slope of the next power of two is added."""
+        power = 2 ** math.floor(math.log2(self.heads))
+        slopes = [2 ** (-8 * (i + 1) / power) for i in range(power)]
+        return slopes + [2 ** (-4 * (2 * i + 1) / power) for i in range(self.heads - power)]
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return _Fixed(self._made, q, k)
+
+    def _made(self, q: Places, k: Places) -> Tensor:
+        slopes = torch.tensor(self.slopes(), device=q.positions.device).view(-1, 1, 1)
+        return -slopes * _distances(q, k).abs().unsqueeze(1)
+
+
+class _Fixed(Prepared):
+    """A bias that depends on the places alone; made when first asked for, since a row of documents never asks."""
+
+    def __init__(self, make: Callable[[Places, Places], Tensor], q: Places, k: Places) -> None:
+        self.make, self.q, self.k = make, q, k
+
+    @cached_property
+    def made(self) -> Tensor:
+        return self.make(self.q, self.k)
+
+    def bias(self, q: Tensor, k: Tensor, own: Any) -> Tensor | None:
+        return self.made.to(q.dtype)
+
+
+class Buckets(Position):
+    """One learned bias per head and bucket of distances, near ones exact, far ones logarithmic (T5, Raffel et al. 2020).
+
+    Held by all layers of a stack, so that they share it. weight (buckets, H).
+    """
+
+    def __init__(self, heads: int, *, buckets: int = 32, furthest: int = 128, both_sides: bool) -> None:
+        super().__init__()
+        self.buckets, self.furthest, self.both_sides = buckets, furthest, both_sides
+        self.weight = nn.Parameter(torch.zeros(buckets, heads))
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return _Fixed(lambda q, k: self.weight[self.bucket(-_distances(q, k))].permute(0, 3, 1, 2), q, k)
+
+    def bucket(self, ahead: Tensor) -> Tensor:
+        """The bucket of a key that stands ``ahead`` positions after the query."""
+        count, first = self.buckets, torch.zeros_like(ahead)
+        if self.both_sides:
+            count //= 2
+            first = (ahead > 0).long() * count
+            distance = ahead.abs()
+        else:
+            distance = (-ahead).clamp(min=0)
+        exact = count // 2
+        ratio = torch.log(distance.clamp(min=1).float() / exact) / math.log(self.furthest / exact)
+        far = (exact + (ratio * (count - exact)).long()).clamp(max=count - 1)
+        return first + torch.where(distance < exact, distance, far)
+
+
+class ShawRelative(Position):
+    """Relative key embeddings (Shaw et al. 2018, eq. 4): q . a[clip(j - i)], shared by the heads. keys (2 M + 1, K)."""
+
+    def __init__(self, head_dim: int, *, furthest: int) -> None:
+        super().__init__()
+        self.furthest = furthest
+        self.keys = nn.Parameter(torch.zeros(2 * furthest + 1, head_dim))
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return _Looked(lambda q, own: (q @ self.keys.T) * own.scale, self._index, q, k)
+
+    def _index(self, q: Places, k: Places) -> Tensor:
+        return (-_distances(q, k)).clamp(-self.furthest, self.furthest) + self.furthest
+
+
+class _Looked(Prepared):
+    """Scores of each query for every distance, (B, H, T, R), picked by the distance of each key, (B|1, T, S)."""
+
+    def __init__(
+        self, scores: Callable[[Tensor, Any], Tensor], index: Callable[[Places, Places], Tensor], q: Places, k: Places
+    ) -> None:
+        self.scores, self.make, self.q, self.k = scores, index, q, k
+
+    @cached_property
+    def index(self) -> Tensor:
+        return self.make(self.q, self.k).unsqueeze(1)
+
+    def bias(self, q: Tensor, k: Tensor, own: Any) -> Tensor | None:
+        scores = self.scores(q, own)
+        return scores.gather(-1, self.index.expand(scores.shape[0], scores.shape[1], -1, -1))
+
+
+class TransformerXLRelative(Position):
+    """Transformer-XL's four terms (Dai et al. 2019, section 3.3) less the content term, which is q . k itself:
+    content of the key against a learned u, sinusoid of the distance against q and against a learned v."""
+
+    def __init__(self, dim: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.dim, self.heads, self.head_dim = dim, heads, head_dim
+        self.distance = nn.Linear(dim, heads * head_dim, bias=False)
+        self.u = nn.Parameter(torch.zeros(heads, head_dim))
+        self.v = nn.Parameter(torch.zeros(heads, head_dim))
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return _Distant(self, q, k)
+
+
+class _Distant(Prepared):
+    def __init__(self, position: TransformerXLRelative, q: Places, k: Places) -> None:
+        self.position, self.q, self.k = position, q, k
+
+    @cached_property
+    def distances(self) -> tuple[Tensor, Tensor]:
+        """Projected sinusoids of all distances that occur, (H, K, R), and which of them each pair has, (B|1, 1, T, S)."""
+        own, distances = self.position, _distances(self.q, self.k)
+        least, most = int(distances.min()), int(distances.max())
+        seen = torch.arange(least, most + 1, device=distances.device).float()
+        angles = seen.unsqueeze(-1) * rotary.frequencies(own.dim, 10_000.0).to(seen.device)
+        sinusoids = torch.cat((angles.sin(), angles.cos()), -1)  # (R, D)
+        r = own.distance(sinusoids).view(-1, own.heads, own.head_dim).permute(1, 2, 0)
+        return r, (distances - least).unsqueeze(1)
+
+    def bias(self, q: Tensor, k: Tensor, own: Any) -> Tensor | None:
+        r, index = self.distances
+        k = k.repeat_interleave(q.shape[1] // k.shape[1], 1)
+        content = (k @ self.position.u.unsqueeze(-1)).transpose(-1, -2)  # (B, H, 1, S)
+        distant = (q + self.position.v.unsqueeze(1)) @ r  # (B, H, T, R)
+        return (content + distant.gather(-1, index.expand(*distant.shape[:2], -1, -1))) * own.scale
+
+
+def _distances(q: Places, k: Places) -> Tensor:
+    """(B|1, T, S): how far each key stands behind each query."""
+    return q.positions.unsqueeze(-1) - k.positions.unsqueeze(-2)

@@ -1,0 +1,77 @@
+"""How x becomes queries, keys and values.
+
+A projection is a value. It says which linear layers an attention owns, and computes with them::
+
+    layers()                     -> {name: module}, owned by the attention under these names
+    q(own, x, rotate)            -> (B, H, T, K)
+    state(own, source, rotate)   -> what a cache keeps of the source's tokens, each (B, G, S, ...)
+    expand(own, state)           -> k (B, G, S, K), v (B, G, S, Kv)
+
+``own`` is the attention, so a layer that was replaced from outside (an adapter, a quantised one) is the one used.
+``rotate`` is the position's; the projection decides what of its q and k is turned. Keys are turned before they are
+cached: a key's position never changes, and turning the whole cache anew at every step would read it twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+Rotate = Callable[[Tensor], Tensor]
+
+
+class Projection(Protocol):
+    heads: int
+    head_dim: int
+
+    def layers(self) -> dict[str, nn.Module]: ...
+    def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor: ...
+    def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]: ...
+    def expand(self, own: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grouped:
+    """H query heads on G key-value heads: G = H is multi-head (Vaswani et al. 2017), G = 1 multi-query (Shazeer 2019),
+    between them grouped-query attention (Ainslie et al. 2023).
+
+    ``norm`` makes a norm over each head's K features of q and k, before the rotation (Henry et al. 2020).
+    """
+
+    dim: int
+    heads: int
+    head_dim: int
+    kv_heads: int
+    bias: bool = False
+    output_bias: bool = False
+    norm: Callable[[int], nn.Module] | None = None
+    memory_dim: int | None = None
+
+    def layers(self) -> dict[str, nn.Module]:
+        source = self.memory_dim or self.dim
+        made: dict[str, nn.Module] = {
+            "q": nn.Linear(self.dim, self.heads * self.head_dim, bias=self.bias),
+            "k": nn.Linear(source, self.kv_heads * self.head_dim, bias=self.bias),
+            "v": nn.Linear(source, self.kv_heads * self.head_dim, bias=self.bias),
+            "o": nn.Linear(self.heads * self.head_dim, self.dim, bias=self.output_bias),
+        }
+        if self.norm is not None:
+            made["q_norm"], made["k_norm"] = self.norm(self.head_dim), self.norm(self.head_dim)
+        return made
+
+    def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor:
+        q = own.q(x).unflatten(-1, (self.heads, self.head_dim))  # (B, T, H, K)
+        q = q if self.norm is None else own.q_norm(q)
+        return rotate(q.transpose(1, 2))
+
+    def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]:
+        k = own.k(source).unflatten(-1, (self.kv_heads, self.head_dim))  # (B, S, G, K)
+        k = k if self.norm is None else own.k_norm(k)
+        v = own.v(source).unflatten(-1, (self.kv_heads, self.head_dim))
+        return rotate(k.transpose(1, 2)), v.transpose(1, 2)
+
+    def expand(self, own: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        return state[0], state[1]

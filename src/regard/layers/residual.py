@@ -1,0 +1,96 @@
+"""The residual stream: how a sublayer's write is normed, scaled and added, and how blocks of them make a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from regard.layers.context import Context
+from regard.ops.random import Key, dropout
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Residual:
+    """``then(x + scale * drop(after(sublayer(before(x)))))``; each norm may be missing.
+
+    Pre-norm sets ``before`` (GPT-2), post-norm ``then`` (the 2017 Transformer, BERT), sandwich ``before`` and ``after``.
+    dropout: rate on the elements of the branch. skip: rate at which the whole branch is skipped, per row of the batch
+    (stochastic depth, Huang et al. 2016).
+    """
+
+    sublayer: nn.Module
+    before: nn.Module | None = None
+    after: nn.Module | None = None
+    then: nn.Module | None = None
+    scale: float = 1.0
+    dropout: float = 0.0
+    skip: float = 0.0
+
+
+class Block(nn.Module):
+    """Named residual sublayers, one after the other, and perhaps a norm at the end. x (B, T, D) -> (B, T, D).
+
+    The sublayers stand under their own names (``block.attention``), their norms beside them
+    (``block.attention_before``).
+    """
+
+    def __init__(self, *, norm: nn.Module | None = None, **residuals: Residual) -> None:
+        super().__init__()
+        self.wiring = {name: (r.scale, r.dropout, r.skip) for name, r in residuals.items()}
+        for name, residual in residuals.items():
+            self.add_module(name, residual.sublayer)
+            for place in ("before", "after", "then"):
+                if getattr(residual, place) is not None:
+                    self.add_module(f"{name}_{place}", getattr(residual, place))
+        self.norm = norm
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for name in self.wiring:
+            x = self.written(name, x + self.branch(name, x, context))
+        return x if self.norm is None else self.norm(x)
+
+    def branch(self, name: str, x: Tensor, context: Context) -> Tensor:
+        """What sublayer ``name`` would add to the stream. x (B, T, D) -> (B, T, D)."""
+        part, (scale, rate, skip) = list(self.wiring).index(name), self.wiring[name]
+        y = self._normed(f"{name}_before", x)
+        y = self.get_submodule(name)(y, context.inside(2 * part))
+        y = self._normed(f"{name}_after", y)
+        if scale != 1.0:
+            y = y * scale
+        return y if context.key is None else _dropped(y, rate, skip, context.key.at(2 * part + 1))
+
+    def written(self, name: str, x: Tensor) -> Tensor:
+        """The stream after sublayer ``name`` was added to it."""
+        return self._normed(f"{name}_then", x)
+
+    def _normed(self, name: str, x: Tensor) -> Tensor:
+        norm = self._modules.get(name)
+        return x if norm is None else norm(x)
+
+
+def _dropped(y: Tensor, rate: float, skip: float, key: Key) -> Tensor:
+    drop, skipped = dropout(rate, key.at(0)), dropout(skip, key.at(1))
+    y = y if drop is None else drop(y)
+    return y if skipped is None else skipped.rows(y)
+
+
+class Stack(nn.Module):
+    """Blocks one after the other, then a norm. x (B, T, D) -> (B, T, D).
+
+    ``order`` names the block of each layer where blocks are used more than once (ALBERT); by default each once.
+    """
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], *, norm: nn.Module | None = None, order: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(blocks)
+        self.order = tuple(range(len(blocks)) if order is None else order)
+        self.norm = norm
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        for layer, block in enumerate(self.order):
+            x = self.blocks[block](x, context.at(layer))
+        return x if self.norm is None else self.norm(x)

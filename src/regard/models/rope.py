@@ -1,0 +1,87 @@
+"""Rotary settings, as the decoder families' configs share them, and as config.json spells them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from regard import layers
+from regard.config import Problem, at_least, verify
+from regard.errors import BadFileError
+
+KEYS = frozenset({"rope_theta", "rope_scaling", "rope_parameters"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rope:
+    """base: the slowest pair's wavelength grows with it. scaling stretches the angles by ``factor`` for texts longer than
+    the ``original`` context; low and high bound the blend (turns of a pair: Llama 3's factors, YaRN's beta slow and fast)."""
+
+    base: float = 10_000.0
+    scaling: Literal["none", "linear", "ntk", "yarn", "llama3"] = "none"
+    factor: float = 1.0
+    original: int = 4096
+    low: float = 1.0
+    high: float = 32.0
+    temperature: float | None = None
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from at_least(self, 1.0, "factor", "original")
+        if not self.base > 1.0:
+            yield "base", "models.base", {}
+
+
+def position(rope: Rope, size: int) -> Any:
+    """The rotary position of heads of ``size`` features."""
+    from regard.ops import rotary
+
+    if rope.scaling == "yarn":
+        angles = rotary.yarn(size, rope.base, rope.factor, rope.original, rope.high, rope.low)
+        temperature = rotary.yarn_temperature(rope.factor) if rope.temperature is None else rope.temperature
+        return layers.Rotary(angles, temperature=temperature)
+    if rope.scaling == "ntk":
+        return layers.Rotary(rotary.ntk(size, rope.base, rope.factor))
+    angles = rotary.frequencies(size, rope.base)
+    if rope.scaling == "linear":
+        angles = rotary.linear(angles, rope.factor)
+    if rope.scaling == "llama3":
+        angles = rotary.llama3(angles, rope.factor, rope.original, rope.low, rope.high)
+    return layers.Rotary(angles)
+
+
+def read(data: Mapping[str, Any], where: str) -> Rope:
+    """Of ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling`` (older ones)."""
+    given = dict(data.get("rope_parameters") or {})
+    base = given.pop("rope_theta", data.get("rope_theta", 10_000.0))
+    given |= data.get("rope_scaling") or {}
+    kind = given.pop("rope_type", given.pop("type", "default"))
+    given.pop("type", None)
+    names = _NAMES.get(kind)
+    if names is None or not given.keys() <= names.keys():
+        unknown = sorted(given.keys() - (names or {}).keys()) or [kind]
+        raise BadFileError("weights.setting", where=where, key="rope", value=unknown, accepted=tuple(_NAMES))
+    values = {names[key]: value for key, value in given.items() if value is not None}
+    if kind in ("yarn", "llama3") and "original" not in values:
+        values["original"] = data.get("max_position_embeddings", 4096)
+    return Rope(base=float(base), scaling="none" if kind == "default" else kind, **values)
+
+
+def write(rope: Rope) -> dict[str, Any]:
+    """``rope_parameters``, and for older readers ``rope_theta`` and ``rope_scaling``."""
+    kind = "default" if rope.scaling == "none" else rope.scaling
+    if kind not in _NAMES:
+        raise BadFileError("models.rope_unwritable", scaling=kind)
+    scaling = {theirs: getattr(rope, ours) for theirs, ours in _NAMES[kind].items() if getattr(rope, ours) is not None}
+    made: dict[str, Any] = {"rope_parameters": {"rope_type": kind, "rope_theta": rope.base, **scaling}}
+    return made
+
+
+_YARN = {"factor": "factor", "original_max_position_embeddings": "original", "beta_slow": "low", "beta_fast": "high",
+         "attention_factor": "temperature"}  # fmt: skip
+_LLAMA3 = {"factor": "factor", "original_max_position_embeddings": "original", "low_freq_factor": "low",
+           "high_freq_factor": "high"}  # fmt: skip
+_NAMES: dict[str, dict[str, str]] = {"default": {}, "linear": {"factor": "factor"}, "yarn": _YARN, "llama3": _LLAMA3}

@@ -1,0 +1,62 @@
+"""What several families' files say alike: checks of their configs, the usual heads, the foreign names of heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from regard import heads, layers
+from regard.config import Problem
+from regard.errors import BadFileError
+from regard.weights import foreign
+
+
+def check_heads(config: Any) -> Iterator[Problem]:
+    """The width must divide into the heads."""
+    if config.dim % config.heads:
+        yield "heads", "models.heads", {"dim": config.dim}
+
+
+def check_head(config: Any) -> Iterator[Problem]:
+    """A classification head needs classes to choose from."""
+    if config.head == "classify" and len(config.labels) < 2:
+        yield "labels", "models.labels", {}
+
+
+def check_activation(config: Any) -> Iterator[Problem]:
+    known = tuple(dict.fromkeys(foreign.ACTIVATIONS.values()))
+    if config.activation not in known:
+        yield "activation", "models.activation", {"known": ", ".join(known)}
+
+
+def decoder_head(config: Any, tokens: Any) -> Any:
+    """The vocabulary, tied to the embedding or not; or the classes, at the last token."""
+    if config.head == "classify":
+        return heads.Classify(heads.Pool(config.dim, "last"), config.dim, len(config.labels), bias=False)
+    return heads.Language(tokens.tokens.weight if config.tied else _vocabulary(config))
+
+
+def transformer(config: Any, tokens: Any, stack: Any, head: Any, *, causal: bool) -> Any:
+    from regard.models.transformer import Transformer
+
+    return Transformer(config, embed=tokens, stack=stack, head=head, mask=layers.Mask(causal=causal))
+
+
+def foreign_head(data: Mapping[str, Any], known: Mapping[str, str], usual: str, where: str) -> Any:
+    """The head that a config.json's ``architectures`` asks for."""
+    named = data.get("architectures") or [usual]
+    name = named[0] if isinstance(named, list) and named else named
+    if name not in known:
+        raise BadFileError("weights.head", where=where, name=name, known=", ".join(known))
+    return known[name]
+
+
+def architecture(known: Mapping[str, str], head: str) -> str:
+    """The foreign name of a head."""
+    return next(theirs for theirs, ours in known.items() if ours == head)
+
+
+def _vocabulary(config: Any) -> Any:
+    import torch
+
+    return torch.nn.Parameter(torch.zeros(config.vocab, config.dim))

@@ -1,0 +1,116 @@
+"""How embedding, stack and head make a model: one stack, or an encoder and a decoder. No family, no modality."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from regard.layers.attention import Attention
+from regard.layers.cache import Cache, Growing, Memory, Preallocated, Ring
+from regard.layers.context import Context
+from regard.layers.mask import Mask
+from regard.layers.residual import Stack
+from regard.ops.random import Key
+
+
+class Transformer(nn.Module):
+    """``head(stack(embed(x)))``, every layer under ``mask`` (causal for a decoder) and the context's own mask."""
+
+    def __init__(
+        self, config: Any, *, embed: nn.Module, stack: Stack, head: nn.Module, mask: Mask | None = None
+    ) -> None:
+        super().__init__()
+        self.config, self.mask = config, mask or Mask()
+        self.embed, self.stack, self.head = embed, stack, head
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """What the head makes of it: logits (B, T, V), or one row for each sequence. x (B, T) int64 or what embed takes."""
+        context = _keyed(self, context)
+        return self.head(self.hidden(x, context), context)
+
+    def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """The stack's output (B, T, D), the final norm included, the head not."""
+        context = _keyed(self, context).open((x.shape[0], x.shape[1]), x.device, self.mask)
+        return self.stack(self.embed(x, context), context)
+
+    def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
+        """An empty cache for this model; ``capacity`` tokens are laid out beforehand, None lets it grow."""
+        return _cache(self.stack, capacity)
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder whose output is the memory of a causal decoder (Vaswani et al. 2017, figure 1)."""
+
+    def __init__(
+        self,
+        config: Any,
+        *,
+        source_embed: nn.Module,
+        encoder: Stack,
+        target_embed: nn.Module,
+        stack: Stack,
+        head: nn.Module,
+    ) -> None:
+        super().__init__()
+        self.config, self.mask = config, Mask(causal=True)
+        self.source_embed, self.encoder = source_embed, encoder
+        self.target_embed, self.stack, self.head = target_embed, stack, head
+
+    def forward(
+        self, source: Tensor, target: Tensor, source_context: Context | None = None, context: Context | None = None
+    ) -> Tensor:
+        """Logits (B, T, V) for target (B, T) given source (B, S); the source's padding is hidden from the target."""
+        source_context = _keyed(self, source_context)
+        memory = self.encode(source, source_context)
+        mask = memory_mask(source_context, context)
+        context = replace(_keyed(self, context), memory=memory, memory_mask=mask)
+        return self.head(self.hidden(target, context), context)
+
+    def encode(self, source: Tensor, context: Context | None = None) -> Tensor:
+        """The memory (B, S, D)."""
+        context = _keyed(self, context).open((source.shape[0], source.shape[1]), source.device)
+        return self.encoder(self.source_embed(source, context), context)
+
+    def hidden(self, target: Tensor, context: Context) -> Tensor:
+        """The decoder's output (B, T, D) over ``context.memory``."""
+        key = None if context.key is None else context.key.at(1)  # the encoder's draws are other draws
+        context = replace(context, key=key)
+        context = _keyed(self, context).open((target.shape[0], target.shape[1]), target.device, self.mask)
+        return self.stack(self.target_embed(target, context), context)
+
+    def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
+        """An empty cache for the decoder."""
+        return _cache(self.stack, capacity)
+
+
+def memory_mask(source: Context, target: Context | None = None) -> Mask:
+    """Who of the target may see which of the source: its tokens, not its padding; its own document, no other."""
+    if source.mask.documents is not None:
+        documents = None if target is None else target.mask.documents
+        return Mask(documents=documents, memory_documents=source.mask.documents)
+    if source.positions is not None:
+        return Mask(lengths=(source.positions >= 0).sum(-1))
+    return Mask()
+
+
+def _keyed(model: nn.Module, context: Context | None) -> Context:
+    """A model in training mode that was given no key draws one, as PyTorch's own dropout would."""
+    context = context or Context()
+    if model.training and context.key is None:
+        return replace(context, key=Key(int(torch.randint(1 << 62, ()).item())))
+    return context
+
+
+def _cache(stack: Stack, capacity: int | None) -> Cache:
+    made: dict[int | None, Memory] = {}
+    layers = []
+    for number in stack.order:
+        attention = next(m for m in stack.blocks[number].modules() if isinstance(m, Attention))
+        window = None if attention.mask is None else attention.mask.window
+        if window not in made:
+            made[window] = Ring(window) if window else Preallocated(capacity) if capacity else Growing()
+        layers.append(made[window])
+    return Cache(layers)

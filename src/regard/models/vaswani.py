@@ -1,0 +1,193 @@
+"""The Transformer of "Attention Is All You Need" (Vaswani et al. 2017): encoder and decoder, post-norm, sinusoids,
+one matrix for both embeddings and the vocabulary. Reads and writes as Marian, the form in which such models are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from regard import embed, heads, layers
+from regard.config import Problem, at_least, between, verify
+from regard.errors import BadFileError
+from regard.models import shared
+from regard.weights import foreign
+from regard.weights.table import Drop, Table, Tie, row, rows, with_endings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Sizes default to the base model of the paper's table 3; ``BIG`` has those of the big one."""
+
+    vocab: int = 37_000
+    context: int = 1024
+    dim: int = 512
+    depth: int = 6
+    heads: int = 8
+    hidden: int = 2048
+    activation: str = "relu"
+    dropout: float = 0.1
+    smoothing: float = 0.1
+    start: int = 0
+    pad: int = 0
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from at_least(self, 1, "vocab", "context", "dim", "depth", "heads", "hidden")
+        yield from at_least(self, 0, "start", "pad")
+        yield from between(self, 0.0, 0.99, "dropout", "smoothing")
+        yield from shared.check_heads(self)
+        yield from shared.check_activation(self)
+        if self.dim % 2:
+            yield "dim", "models.even", {}
+
+
+BASE = Config()
+BIG = Config(dim=1024, heads=16, hidden=4096, dropout=0.3)
+
+
+def build(config: Config) -> Any:
+    from regard.models.transformer import EncoderDecoder
+
+    head_dim, rate = config.dim // config.heads, config.dropout
+
+    def projection() -> Any:
+        return layers.Grouped(
+            dim=config.dim, heads=config.heads, kv_heads=config.heads, head_dim=head_dim, bias=True, output_bias=True
+        )
+
+    def after(sublayer: Any) -> Any:
+        return layers.Residual(sublayer=sublayer, then=layers.LayerNorm(config.dim), dropout=rate)
+
+    def feed_forward() -> Any:
+        return after(layers.FeedForward(config.dim, config.hidden, config.activation))
+
+    def encoder_block() -> Any:
+        return layers.Block(attention=after(layers.Attention(projection())), feed_forward=feed_forward())
+
+    def decoder_block() -> Any:
+        return layers.Block(
+            attention=after(layers.Attention(projection())),
+            cross_attention=after(layers.CrossAttention(projection())),
+            feed_forward=feed_forward(),
+        )
+
+    def tokens() -> Any:
+        positions = embed.Sinusoidal(config.dim)
+        return embed.Tokens(config.vocab, config.dim, positions=positions, scale=config.dim**0.5, dropout=rate)
+
+    source, target = tokens(), tokens()
+    target.tokens = source.tokens  # one matrix for both, and for the vocabulary (section 3.4)
+    head = heads.Language(source.tokens.weight, bias=True, smoothing=config.smoothing)
+    return EncoderDecoder(
+        config,
+        source_embed=source,
+        encoder=layers.Stack([encoder_block() for _ in range(config.depth)]),
+        target_embed=target,
+        stack=layers.Stack([decoder_block() for _ in range(config.depth)]),
+        head=head,
+    )
+
+
+def initialise(model: Any, key: Any) -> Any:
+    """Glorot for matrices; embeddings of deviation 1/sqrt(D), which the scale turns into 1 (as in the authors' code)."""
+    from regard.layers.initial import initialise, xavier
+
+    return initialise(model, key, xavier(model.config.dim**-0.5))
+
+
+def warmup_rate(step: int, dim: int, warmup: int) -> float:
+    """The learning rate of section 5.3 at ``step`` counted from 1."""
+    return dim**-0.5 * min(step**-0.5, step * warmup**-1.5)
+
+
+_ATTENTION = """
+    model.{side}.layers.*.self_attn.q_proj              {stack}.blocks.*.attention.q
+    model.{side}.layers.*.self_attn.k_proj              {stack}.blocks.*.attention.k
+    model.{side}.layers.*.self_attn.v_proj              {stack}.blocks.*.attention.v
+    model.{side}.layers.*.self_attn.out_proj            {stack}.blocks.*.attention.o
+    model.{side}.layers.*.self_attn_layer_norm          {stack}.blocks.*.attention_then
+    model.{side}.layers.*.fc1                           {stack}.blocks.*.feed_forward.up
+    model.{side}.layers.*.fc2                           {stack}.blocks.*.feed_forward.down
+    model.{side}.layers.*.final_layer_norm              {stack}.blocks.*.feed_forward_then
+"""
+_CROSS = """
+    model.decoder.layers.*.encoder_attn.q_proj          stack.blocks.*.cross_attention.q
+    model.decoder.layers.*.encoder_attn.k_proj          stack.blocks.*.cross_attention.k
+    model.decoder.layers.*.encoder_attn.v_proj          stack.blocks.*.cross_attention.v
+    model.decoder.layers.*.encoder_attn.out_proj        stack.blocks.*.cross_attention.o
+    model.decoder.layers.*.encoder_attn_layer_norm      stack.blocks.*.cross_attention_then
+"""
+TABLE = Table(
+    rows=(
+        *rows("model.shared.weight                      source_embed.tokens.weight"),
+        *rows("final_logits_bias                        head.bias", row),
+        *with_endings(_ATTENTION.format(side="encoder", stack="encoder"), ".weight", ".bias"),
+        *with_endings(_ATTENTION.format(side="decoder", stack="stack"), ".weight", ".bias"),
+        *with_endings(_CROSS, ".weight", ".bias"),
+        Tie("model.encoder.embed_tokens.weight", "model.shared.weight"),
+        Tie("model.decoder.embed_tokens.weight", "model.shared.weight"),
+        Tie("lm_head.weight", "model.shared.weight"),
+        Drop("model.encoder.embed_positions.weight"),
+        Drop("model.decoder.embed_positions.weight"),
+    ),
+)
+
+FIELDS = foreign.Fields(
+    same={
+        "vocab_size": "vocab", "max_position_embeddings": "context", "d_model": "dim", "encoder_layers": "depth",
+        "encoder_attention_heads": "heads", "encoder_ffn_dim": "hidden", "dropout": "dropout",
+        "decoder_start_token_id": "start", "pad_token_id": "pad",
+    },
+    only={
+        "scale_embedding": (True,), "share_encoder_decoder_embeddings": (True,), "tie_word_embeddings": (True,),
+        "normalize_before": (False,), "normalize_embedding": (False,), "static_position_embeddings": (True,),
+        "add_final_layer_norm": (False,), "add_bias_logits": (False,), "is_encoder_decoder": (True,),
+        "is_decoder": (False,), "extra_pos_embeddings": (0,),
+    },
+    harmless=frozenset(
+        ["attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop", "classif_dropout", "classifier_dropout", "init_std", "num_beams", "max_length", "bad_words_ids", "forced_eos_token_id"]
+    ),
+)  # fmt: skip
+_OWN = frozenset(
+    [
+        "activation_function",
+        "decoder_layers",
+        "decoder_attention_heads",
+        "decoder_ffn_dim",
+        "decoder_vocab_size",
+        "num_hidden_layers",
+        "label_smoothing",
+    ]
+)
+
+
+def read(data: Mapping[str, Any], where: str) -> Config:
+    """Our config out of Marian's."""
+    values = FIELDS.read(data, where, understood=_OWN)
+    shared.foreign_head(data, {"MarianMTModel": "language"}, "MarianMTModel", where)
+    for theirs, ours in (("decoder_layers", "depth"), ("decoder_attention_heads", "heads"), ("decoder_ffn_dim", "hidden"), ("decoder_vocab_size", "vocab")):  # fmt: skip
+        if data.get(theirs, values[ours]) != values[ours]:
+            raise BadFileError("weights.setting", where=where, key=theirs, value=data[theirs], accepted=(values[ours],))
+    activation = foreign.activation(data.get("activation_function", "gelu"), where)
+    return Config(**values, activation=activation, smoothing=data.get("label_smoothing", 0.1))
+
+
+def write(config: Config) -> dict[str, Any]:
+    """Marian's out of ours."""
+    return FIELDS.write(vars(config)) | {
+        "model_type": "marian",
+        "architectures": ["MarianMTModel"],
+        "activation_function": foreign.foreign_activation(config.activation),
+        "decoder_layers": config.depth,
+        "decoder_attention_heads": config.heads,
+        "decoder_ffn_dim": config.hidden,
+        "decoder_vocab_size": config.vocab,
+        "num_hidden_layers": config.depth,
+        "label_smoothing": config.smoothing,
+        "attention_dropout": 0.0,
+        "activation_dropout": 0.0,
+    }

@@ -1,0 +1,39 @@
+"""Losses as pure functions. Sums, not means: whoever knows the whole batch divides."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn import LinearCrossEntropyOptions
+
+# Rows whose logits exist at one time. The gradients are made in the forward pass, so the logits of a chunk are gone
+# before the next one begins; docs/LOG.md has the measurement behind this size.
+_ROWS = 512
+
+
+def vocabulary_loss(
+    rows: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None = None, smoothing: float = 0.0
+) -> Tensor:
+    """Summed cross-entropy in nats of ``softmax(rows @ weight.T + bias)``, never holding all logits at once.
+
+    rows (N, D), weight (V, D), targets (N,) int64, bias (V,). ``smoothing`` as in Szegedy et al. 2015, section 7.
+    """
+    if rows.shape[0] <= _ROWS:
+        return class_loss(F.linear(rows, weight, bias), targets, smoothing)
+    options = LinearCrossEntropyOptions(batch_chunk_size=_ROWS, chunking_method=None)
+    loss = F.linear_cross_entropy(rows, weight, targets, linear_bias=bias, reduction="sum", options=options)
+    return loss if smoothing == 0.0 else loss + smoothing * _above_average(rows, weight, targets, bias)
+
+
+def class_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Summed cross-entropy in nats. logits (N, V), targets (N,) int64."""
+    return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+
+
+def _above_average(rows: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+    """Sum over rows of (target's logit - mean logit): what smoothing adds to the cross-entropy, per unit.
+
+    The mean logit is ``row @ mean(weight)``, so smoothing needs no logits of its own.
+    """
+    above = (rows * (weight[targets] - weight.mean(0))).sum()
+    return above if bias is None else above + (bias[targets] - bias.mean()).sum()

@@ -1,0 +1,220 @@
+"""One table per family says how others name and store its weights; this engine reads it in both directions.
+
+A row is ``(theirs, ours, op)``; ``*`` stands for the number of a layer. Each foreign tensor is used once, each of our
+parameters is filled once, and whatever is left over, missing or of the wrong shape is listed in one error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from regard.errors import BadFileError
+
+Names = tuple[str, ...]
+
+
+class Tensors(Protocol):
+    """A file's tensors, read one at a time; shapes are known without reading."""
+
+    def names(self) -> set[str]: ...
+    def shape(self, name: str) -> tuple[int, ...]: ...
+    def read(self, name: str) -> Tensor: ...
+
+
+class Op(Protocol):
+    """How stored tensors and ours turn into each other, with no loss in either direction."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]: ...
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]: ...
+
+
+class _Same:
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return list(ours)
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        return list(theirs)
+
+
+class _Transpose:
+    """Matrices stored (in, out)."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.T.contiguous() for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        return [t.T.contiguous() for t in theirs]
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One stored tensor holds several of ours, one after the other along ``dim``; ``transpose`` when stored (in, out)."""
+
+    dim: int = 0
+    transpose: bool = False
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        joined = torch.cat(list(ours), self.dim)
+        return [joined.T.contiguous() if self.transpose else joined]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        joined = theirs[0].T if self.transpose else theirs[0]
+        return [t.contiguous() for t in joined.split([shape[self.dim] for shape in shapes], self.dim)]
+
+
+class _Row:
+    """A vector stored as a matrix of one row."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.unsqueeze(0) for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        return [t.squeeze(0) for t in theirs]
+
+
+same, transpose, row = _Same(), _Transpose(), _Row()
+
+
+@dataclass(frozen=True)
+class Tie:
+    """``theirs`` is a second name of ``first``: read only to see that it is, and not written."""
+
+    theirs: str
+    first: str
+
+
+@dataclass(frozen=True)
+class Drop:
+    """Something stored that is no parameter (an index, a mask): not read, not written."""
+
+    theirs: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """``theirs`` hold ``ours`` by way of ``op``."""
+
+    theirs: Names
+    ours: Names
+    op: Op = same
+
+
+@dataclass(frozen=True)
+class Table:
+    """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them."""
+
+    rows: tuple[Row | Tie | Drop, ...]
+    prefix: str = ""
+
+
+def rows(text: str, op: Op = same) -> tuple[Row, ...]:
+    """Rows of two columns, ``theirs  ours``; several names of one row are joined by ``+``."""
+    pairs = (line.split() for line in text.strip().splitlines())
+    return tuple(Row(tuple(theirs.split("+")), tuple(ours.split("+")), op) for theirs, ours in pairs)
+
+
+def with_endings(text: str, *endings: str, op: Op = same) -> tuple[Row, ...]:
+    """The same rows once for each ending (".weight", ".bias")."""
+    made: list[Row] = []
+    for one in rows(text, op):
+        for end in endings:
+            made.append(Row(tuple(n + end for n in one.theirs), tuple(n + end for n in one.ours), op))
+    return tuple(made)
+
+
+def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: torch.dtype | None = None) -> None:
+    """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
+    parameters = _parameters(model)
+    stored = tensors.names()
+    prefix = table.prefix if any(name.startswith(table.prefix) for name in stored) else ""
+    rows = list(_expanded(table, parameters, prefix))
+    plan = [one for one in rows if isinstance(one, Row)]
+    used = {name for one in plan for name in one.theirs}
+    wrong = [("missing", name) for name in sorted(used - stored)]
+    for one in rows:
+        if isinstance(one, Tie) and one.theirs in stored - used and one.first in stored:
+            if not torch.equal(tensors.read(one.theirs), tensors.read(one.first)):
+                wrong.append(("untied", one.theirs))
+    used |= {one.theirs for one in rows if not isinstance(one, Row)}
+    wrong += [("unknown", name) for name in sorted(stored - used)]
+    filled = {name for one in plan for name in one.ours}
+    wrong += [("unfilled", name) for name in sorted(parameters.keys() - filled)]
+    wrong += _wrong_shapes(plan, tensors, parameters, stored)
+    if wrong:
+        raise BadFileError("weights.mismatch", where=where, count=len(wrong), what=_listed(wrong))
+    for one in plan:
+        shapes = [tuple(parameters[name].shape) for name in one.ours]
+        for name, tensor in zip(one.ours, one.op.ours([tensors.read(n) for n in one.theirs], shapes), strict=True):
+            _fill(parameters[name], tensor if dtype is None else tensor.to(dtype))
+
+
+def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
+    """The model's parameters under their foreign names."""
+    parameters = _parameters(model)
+    made: dict[str, Tensor] = {}
+    for one in _expanded(table, parameters, table.prefix):
+        if isinstance(one, Row):
+            for name, tensor in zip(one.theirs, one.op.theirs([parameters[n].detach() for n in one.ours]), strict=True):
+                made[name] = tensor.contiguous()
+    return made
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return dict(model.named_parameters())  # a tied parameter stands under its first name only
+
+
+def _expanded(table: Table, parameters: Mapping[str, nn.Parameter], prefix: str) -> Iterator[Row | Tie | Drop]:
+    """The rows that concern this model, layer by layer; those about a head it does not have are left out."""
+    layers = 1 + max((int(part) for name in parameters for part in name.split(".") if part.isdigit()), default=-1)
+    for one in table.rows:
+        text = one.theirs if isinstance(one, Row) else (one.theirs,)
+        for layer in range(layers if any("*" in name for name in text) else 1):
+            made = _at(one, layer, table.prefix, prefix)
+            if not isinstance(made, Row) or all(name in parameters for name in made.ours):
+                yield made
+
+
+def _at(one: Row | Tie | Drop, layer: int, written: str, prefix: str) -> Row | Tie | Drop:
+    def theirs(name: str) -> str:
+        name = name.replace("*", str(layer))
+        return prefix + name.removeprefix(written) if written and name.startswith(written) else name
+
+    if isinstance(one, Tie):
+        return Tie(theirs(one.theirs), theirs(one.first))
+    if isinstance(one, Drop):
+        return Drop(theirs(one.theirs))
+    return Row(tuple(map(theirs, one.theirs)), tuple(n.replace("*", str(layer)) for n in one.ours), one.op)
+
+
+def _wrong_shapes(
+    plan: Iterable[Row], tensors: Tensors, parameters: Mapping[str, nn.Parameter], stored: set[str]
+) -> list[tuple[str, str]]:
+    """Shapes are compared before anything is read or allocated, through the op on tensors without memory."""
+    wrong = []
+    for one in plan:
+        if any(name not in stored for name in one.theirs):
+            continue
+        empty = [torch.empty(parameters[name].shape, device="meta") for name in one.ours]
+        for name, expected in zip(one.theirs, one.op.theirs(empty), strict=True):
+            if tensors.shape(name) != tuple(expected.shape):
+                wrong.append(("shape", f"{name} {tensors.shape(name)} != {tuple(expected.shape)}"))
+    return wrong
+
+
+def _listed(wrong: Sequence[tuple[str, str]], most: int = 12) -> str:
+    shown = [f"{kind}: {name}" for kind, name in wrong[:most]]
+    return "; ".join(shown) + (f"; … +{len(wrong) - most}" if len(wrong) > most else "")
+
+
+def _fill(parameter: nn.Parameter, tensor: Tensor) -> None:
+    """Puts the tensor in the parameter's place, for all who hold it; one laid out without memory gets its memory here."""
+    if parameter.device.type == "meta":
+        torch.utils.swap_tensors(parameter, nn.Parameter(tensor, parameter.requires_grad))
+    else:
+        with torch.no_grad():
+            parameter.copy_(tensor)

@@ -79,7 +79,8 @@ def write(name: str, rows: Iterator[dict[str, Any]]) -> None:
     packed = lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)
     BUILTIN.mkdir(exist_ok=True)
     (BUILTIN / f"{name}.jsonl.xz").write_bytes(packed)
-    print(f"{name:13}{len(lines):>8,} rows {len(text):>12,} bytes {len(packed):>11,} packed  {hashlib.sha256(text).hexdigest()}")
+    sizes = f"{len(lines):>8,} rows {len(text):>12,} bytes {len(packed):>11,} packed"
+    print(f"{name:13}{sizes}  {hashlib.sha256(text).hexdigest()}")
 
 
 def main() -> None:

@@ -1,0 +1,114 @@
+"""A batch as text: what the model is given, what it must answer, and what it never sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from regard.data.content import visible
+from regard.words import say
+
+DOCUMENTS = 8
+TOKENS = 64  # of one document
+
+
+class Pieces(Protocol):
+    """What is needed of a tokenizer: the text of each token."""
+
+    def pieces(self, ids: Sequence[int]) -> list[str]: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Piece:
+    """One token. `loss`: it carries loss; `answer` is what is asked for there, None where that is the token after it."""
+
+    text: str
+    loss: bool
+    answer: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Document:
+    """One sample of a batch, decoded. `cut` counts the tokens that truncation took away."""
+
+    where: str
+    pieces: tuple[Piece, ...]
+    source: tuple[str, ...] = ()
+    answer: str | None = None  # the class, in a classification
+    cut: int = 0
+
+
+def documents(
+    batch: Any,
+    tokenizer: Pieces,
+    *,
+    where: Sequence[str] = (),
+    cut: Mapping[int, int] | None = None,
+    classes: Sequence[str] = (),
+) -> list[Document]:
+    """The samples of a `tasks.Batch`. `where` names each, `cut` has tokens lost by id, `classes` the labels' names."""
+    tokens = batch.tokens[0].tolist()
+    answers = dict(zip(batch.where.tolist(), batch.labels.tolist(), strict=True)) if len(batch.where) else {}
+    sources = batch.source[0].tolist() if batch.source is not None else []
+    found: list[Document] = []
+    start = source_start = 0
+    for number, length in enumerate(batch.lengths):
+        ids = tokens[start : start + length]
+        source_length = batch.source_lengths[number] if batch.source_lengths else 0
+        klass = None if len(batch.where) else int(batch.labels[number])
+        found.append(
+            Document(
+                where=where[number] if where else f"#{batch.ids[number]}",
+                pieces=_pieces(ids, {at - start: answer for at, answer in answers.items()}, tokenizer),
+                source=tuple(tokenizer.pieces(sources[source_start : source_start + source_length])),
+                answer=None if klass is None else (classes[klass] if classes else str(klass)),
+                cut=(cut or {}).get(batch.ids[number], 0),
+            )
+        )
+        start, source_start = start + length, source_start + source_length
+    return found
+
+
+def text(found: Sequence[Document], *, documents: int = DOCUMENTS, tokens: int = TOKENS) -> str:
+    """The documents as lines for a terminal: the first `documents` of them, up to `tokens` tokens of each."""
+    total = sum(len(document.pieces) for document in found)
+    losses = sum(sum(piece.loss for piece in document.pieces) for document in found)
+    lines = [say("data.show.row", documents=f"{len(found):,}", tokens=f"{total:,}")]
+    if losses:
+        lines.append(say("data.show.losses", losses=f"{losses:,}"))
+        lines.append(say("data.show.marks"))
+    for number, document in enumerate(found[:documents], start=1):
+        lines += ["", say("data.show.document", number=number, where=document.where, tokens=len(document.pieces))]
+        if document.source:
+            lines.append(say("data.show.source") + _joined(document.source, tokens))
+        lines.append(say("data.show.input") + _joined([_mark(piece, losses > 0) for piece in document.pieces], tokens))
+        if document.answer is not None:
+            lines.append(say("data.show.answer") + document.answer)
+        if document.cut:
+            lines.append(say("data.show.cut", count=document.cut))
+    if len(found) > documents:
+        lines += ["", say("data.show.more", count=f"{len(found) - documents:,}")]
+    return "\n".join(lines)
+
+
+def _pieces(ids: list[int], answers: Mapping[int, int], tokenizer: Pieces) -> tuple[Piece, ...]:
+    texts = tokenizer.pieces(ids)
+    pieces = []
+    for at, piece in enumerate(texts):
+        answer = answers.get(at)
+        follows = at + 1 < len(ids) and answer == ids[at + 1]
+        asked = None if answer is None or follows else tokenizer.pieces([answer])[0]
+        pieces.append(Piece(text=piece, loss=answer is not None, answer=asked))
+    return tuple(pieces)
+
+
+def _mark(piece: Piece, lossy: bool) -> str:
+    if not piece.loss and lossy:
+        return f"({piece.text})"
+    return piece.text if piece.answer is None else f"{piece.text}→{piece.answer}"
+
+
+def _joined(pieces: Sequence[str], most: int) -> str:
+    shown = "|".join(visible(piece.replace("\n", "⏎").replace("\t", "⇥")) for piece in pieces[:most])
+    return shown if len(pieces) <= most else f"{shown}| … +{len(pieces) - most:,}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -163,7 +164,18 @@ def held_out_batches(
             progress(len(numbers))
 
 
-@torch.inference_mode()
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Within, the model drops nothing and no gradient is kept; its mode comes back afterwards."""
+    training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(training)
+
+
 def judge(head: nn.Module, rows: Tensor, labels: Tensor) -> tuple[np.ndarray, np.ndarray]:
     """(M,) nats of each label and (M,) the likeliest tokens, from hidden rows (M, D); a few rows' logits at a time."""
     nats, answers = [], []

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from regard.generate import Settings, generate
@@ -19,6 +18,7 @@ from regard.tasks.base import (
     Sample,
     collate,
     device_of,
+    evaluating,
     head_of,
     held_out_batches,
     judge,
@@ -84,7 +84,7 @@ class CausalLMTask:
         """
         nats = np.zeros(len(rows))
         tokens = np.zeros(len(rows), dtype=np.int64)
-        with torch.inference_mode():
+        with evaluating(model):
             for batch, _ in held_out_batches(self, rows, device_of(model), progress):
                 spent, _ = judge(head_of(model), self._rows(model, batch, None), batch.labels)
                 owner = np.asarray(batch.ids)[batch.document().cpu().numpy()]

@@ -19,6 +19,7 @@ from regard.tasks.base import (
     Sample,
     collate,
     device_of,
+    evaluating,
     head_of,
     held_out_batches,
     probabilities,
@@ -75,7 +76,7 @@ class ClassificationTask:
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """Accuracy, macro F1 and the confusion matrix."""
         answers, cut = np.full(len(rows), -1), 0
-        with torch.inference_mode():
+        with evaluating(model):
             for batch, samples in held_out_batches(self, rows, device_of(model), progress):
                 answers[list(batch.ids)] = self._logits(model, batch, None).argmax(-1).cpu().numpy()
                 cut += sum(sample.cut for sample in samples)
@@ -96,7 +97,6 @@ class ClassificationTask:
         }
         return [self._result(name, truth, answers, 0) for name, answers in found.items()]
 
-    @torch.inference_mode()
     def predict(self, bundle: Bundle, texts: Sequence[str]) -> list[dict[str, Any]]:
         """The likeliest label of each text and the probability of every label."""
         predicted = []
@@ -104,7 +104,9 @@ class ClassificationTask:
             ids = self.tokenizer.encode(text)
             refuse_long(text, len(ids), self.context)
             tokens = torch.tensor([ids], device=device_of(bundle.model))
-            shares = probabilities(bundle.model(tokens, Context.packed((len(ids),), device=tokens.device))[0]).tolist()
+            with evaluating(bundle.model):
+                logits = bundle.model(tokens, Context.packed((len(ids),), device=tokens.device))[0]
+            shares = probabilities(logits).tolist()
             best = self.labels[shares.index(max(shares))]
             predicted.append(
                 {"text": text, "label": best, "probabilities": dict(zip(self.labels, shares, strict=True))}

@@ -20,6 +20,7 @@ from regard.tasks.base import (
     Sample,
     collate,
     device_of,
+    evaluating,
     head_of,
     held_out_batches,
     judge,
@@ -88,7 +89,7 @@ class MaskedLMTask:
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """Share of hidden tokens named right, each row hidden as in epoch 0 of seed 0."""
         right, count, nats = np.zeros((3, len(rows)))
-        with torch.inference_mode():
+        with evaluating(model):
             for batch, _ in held_out_batches(self, rows, device_of(model), progress):
                 spent, answers = judge(head_of(model), self._rows(model, batch, None), batch.labels)
                 owner = np.asarray(batch.ids)[batch.document().cpu().numpy()]
@@ -140,7 +141,6 @@ class MaskedLMTask:
         context = Context.packed(batch.lengths, device=batch.tokens.device, key=key)
         return model.hidden(batch.tokens, context)[0, batch.where]
 
-    @torch.inference_mode()
     def _fill(self, model: Any, text: str, candidates: int) -> dict[str, Any]:
         mark = self.tokenizer.pieces([self._mask])[0]
         parts = [self.tokenizer.encode(part, special=False) for part in text.split(mark)]
@@ -154,8 +154,9 @@ class MaskedLMTask:
         ids.append(self._end)
         refuse_long(text, len(ids), self.context)
         tokens = torch.tensor([ids], device=device_of(model))
-        hidden = model.hidden(tokens, Context.packed((len(ids),), device=tokens.device))[0, gaps]
-        shares, best = probabilities(head_of(model)(hidden)).topk(candidates)
+        with evaluating(model):
+            hidden = model.hidden(tokens, Context.packed((len(ids),), device=tokens.device))[0, gaps]
+            shares, best = probabilities(model.head(hidden)).topk(min(candidates, self.tokenizer.size))
         for gap, answers in zip(gaps, best.tolist(), strict=True):
             ids[gap] = answers[0]
         return {
@@ -178,14 +179,14 @@ def choose_words(words: np.ndarray, real: np.ndarray, rate: float, generator: np
     taken in random order, those that no longer fit are passed over (as google-research/bert does); the first is
     always taken.
     """
-    groups: dict[Any, list[int]] = {}
+    found: dict[Any, list[int]] = {}
     for place in np.flatnonzero(real):
         if words[place] is not None:
-            groups.setdefault(words[place], []).append(int(place))
-    budget = max(1, round(rate * sum(map(len, groups.values()))))
+            found.setdefault(words[place], []).append(int(place))
+    groups = list(found.values())
+    budget = max(1, round(rate * sum(map(len, groups))))
     chosen: list[int] = []
-    for number in generator.permutation(len(groups)):
-        group = list(groups.values())[number]
+    for group in (groups[number] for number in generator.permutation(len(groups))):
         if not chosen or len(chosen) + len(group) <= budget:
             chosen += group
     return np.sort(np.asarray(chosen, dtype=np.int64))

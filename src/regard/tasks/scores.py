@@ -7,7 +7,6 @@ far the figure would move with other held-out examples, not with another trainin
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -162,11 +161,15 @@ def translation_scores(answers: Sequence[str], references: Sequence[str]) -> tup
 
 
 def _sacrebleu(name: str, metric: Any, answers: Sequence[str], references: Sequence[str]) -> Score:
-    # sacrebleu's own bootstrap, read through its public JSON form; it resamples with a fixed seed.
-    reached = metric.corpus_score(list(answers), [list(references)], n_bootstrap=ROUNDS)
-    form = json.loads(reached.format(width=6, is_json=True, signature=str(metric.get_signature())))
-    middle, half = form.get("confidence_mean", reached.score), form.get("confidence_var", 0.0)
-    return Score(name=name, value=float(reached.score), low=max(0.0, middle - half), high=min(100.0, middle + half))
+    # sacrebleu's own bootstrap raises TypeError where scores are numpy's (2.6.0), so its sums are resampled here.
+    sums = np.asarray(metric._extract_corpus_statistics(list(answers), [list(references)]), dtype=np.float64)
+
+    def score(totals: np.ndarray) -> np.ndarray:
+        return np.asarray(
+            [metric._compute_score_from_stats(total.tolist()).score for total in totals], dtype=np.float64
+        )
+
+    return bootstrap(name, sums, score)
 
 
 def is_han(character: str) -> bool:
@@ -218,7 +221,7 @@ class Copied:
 
 
 def longest_copied(text: str, corpus: Iterable[str]) -> Copied:
-    """The longest run of `text` that stands word for word in one document of `corpus`; the first of equally long ones.
+    """The longest run of `text` that stands in one document of `corpus`; of equally long ones the first found.
 
     Exact, not sampled. Documents are read once, in blocks, so the corpus may be larger than memory.
     """
@@ -244,13 +247,16 @@ class _Documents:
         return run in self.joined
 
 
-def _blocks(corpus: Iterable[str], size: int = 1 << 23) -> Iterable[_Documents]:
+_BLOCK = 1 << 23  # characters searched at one time
+
+
+def _blocks(corpus: Iterable[str]) -> Iterable[_Documents]:
     held: list[str] = []
     characters = 0
     for document in corpus:
         held.append(document)
         characters += len(document)
-        if characters >= size:
+        if characters >= _BLOCK:
             yield _Documents(held)
             held, characters = [], 0
     yield _Documents(held)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from regard.errors import RegardError, need
@@ -19,6 +18,7 @@ from regard.tasks.base import (
     Sample,
     collate,
     device_of,
+    evaluating,
     head_of,
     held_out_batches,
     judge,
@@ -110,16 +110,15 @@ class Seq2SeqTask:
     def _rows(self, model: Any, batch: Batch, key: Key | None) -> Tensor:
         device = batch.tokens.device
         assert batch.source is not None
-        reading, writing = (None, None) if key is None else (key.at(0), key.at(1))
-        memory = model.encode(batch.source, Context.packed(batch.source_lengths, device=device, key=reading))
+        memory = model.encode(batch.source, Context.packed(batch.source_lengths, device=device, key=key))
         across = Mask(documents=batch.lengths, memory_documents=batch.source_lengths)
-        context = Context.packed(batch.lengths, device=device, key=writing, memory=memory, memory_mask=across)
+        context = Context.packed(batch.lengths, device=device, key=key, memory=memory, memory_mask=across)
         return model.hidden(batch.tokens, context)[0, batch.where]
 
     def _nats(self, model: nn.Module, rows: Sequence[Row]) -> tuple[Score, int]:
         """Nats per token under the true targets, and how many tokens truncation took."""
         sums, cut = np.zeros((len(rows), 2)), 0
-        with torch.inference_mode():
+        with evaluating(model):
             for batch, samples in held_out_batches(self, rows, device_of(model)):
                 spent, _ = judge(head_of(model), self._rows(model, batch, None), batch.labels)
                 owner = np.asarray(batch.ids)[batch.document().cpu().numpy()]
@@ -135,7 +134,8 @@ class Seq2SeqTask:
         answers: list[str] = []
         for start in range(0, len(sources), _AT_ONCE):
             part = list(sources[start : start + _AT_ONCE])
-            answers += [each.text for each in generate(bundle, part, self._settings())]
+            with evaluating(model):
+                answers += [each.text for each in generate(bundle, part, self._settings())]
             if progress is not None:
                 progress(len(part))
         return answers

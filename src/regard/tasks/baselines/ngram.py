@@ -157,7 +157,7 @@ def _level(found: _Grams, owner: np.ndarray, counts: np.ndarray, discounts: Disc
     discount = np.asarray((0.0, *(discounts or estimate_discounts(counts))))[np.minimum(counts, 3)]
     total = np.bincount(owner, weights=counts, minlength=len(found.contexts))
     freed = np.bincount(owner, weights=discount, minlength=len(found.contexts))
-    gamma = np.divide(freed, total, out=np.ones_like(freed), where=total > 0)  # without any text, all is left
+    gamma = np.divide(freed, total, out=np.ones(len(total)), where=total > 0)  # without any text, all is left
     share = (counts - discount) / total[owner]
     return _Level(contexts=found.contexts, grams=found.grams, share=share, gamma=gamma)
 

@@ -52,7 +52,7 @@ def labels(values: Sequence[Label]) -> list[Any]:
 
 
 def cell(value: Cell) -> Any:
-    """A table's cell: a label, or {"n": number}, so that text which looks like a number stays text; None for nothing."""
+    """A table's cell: a label, or {"n": number}, so that text that looks like a number stays text; or None."""
     if value is None or isinstance(value, str | Message):
         return None if value is None else label(value)
     number = float(value)
@@ -185,7 +185,7 @@ def _lens(section: Lens) -> dict[str, Any]:
     return {
         "title": label(section.title),
         "note": label(section.note),
-        "tokens": list(section.tokens),
+        "tokens": labels(section.tokens),
         "layers": labels(section.layers),
         "best": best,
         "probabilities": array(probabilities),

@@ -53,8 +53,8 @@ def write(report: Report, path: str | Path) -> str | None:
     with rc_context(_settings(font)):
         canvas = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
         FigureCanvasAgg(canvas)
-        parts = np.atleast_1d(canvas.subfigures(len(figures), 1, height_ratios=heights))
-        for part, one in zip(parts, figures, strict=True):
+        parts: Any = canvas.subfigures(len(figures), 1, height_ratios=heights, squeeze=False)
+        for part, one in zip(parts[:, 0], figures, strict=True):
             part.suptitle(names(one.title), fontsize=12, fontweight="bold")
             _DRAWN[type(one)](part, one, names)
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -80,8 +80,8 @@ class _Names:
         # A dollar sign would start matplotlib's formula mode.
         return readable(str(spoken(label, self.language))).replace("$", r"\$")
 
-    def tokens(self, tokens: Sequence[str]) -> list[str]:
-        shown = [_cut(visible(token)) for token in tokens]
+    def tokens(self, tokens: Sequence[Label]) -> list[str]:
+        shown = [_cut(visible(token) if isinstance(token, str) else self(token)) for token in tokens]
         if not self.wide and any(not _narrow(text) for text in shown):
             self.lacking = True
             shown = [text if _narrow(text) else f"#{at}" for at, text in enumerate(shown)]
@@ -104,7 +104,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= 12 else text[:11] + "…"
 
 
-def _settings(font: str | None) -> dict[str, Any]:
+def _settings(font: str | None) -> Any:
     families = [font, "DejaVu Sans"] if font else ["DejaVu Sans"]
     return {
         "font.family": families, "font.size": 9, "axes.spines.top": False, "axes.spines.right": False,
@@ -185,7 +185,8 @@ def _attention(part: Any, section: Attention, names: _Names) -> None:
 def _ticks(place: Callable[..., Any], tokens: list[str], style: dict[str, Any]) -> None:
     every = max(1, math.ceil(len(tokens) / MOST_LABELS))
     shown = range(0, len(tokens), every)
-    place(list(shown), [tokens[at] for at in shown], fontsize=7, **style)
+    upright = all(len(token) < 3 for token in tokens)
+    place(list(shown), [tokens[at] for at in shown], fontsize=7, **({} if upright else style))
 
 
 def _lens(part: Any, section: Lens, names: _Names) -> None:

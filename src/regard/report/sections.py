@@ -59,7 +59,7 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Note:
-    """One remark: `caution` for what could be taken wrongly, `good` for a check that held, `bad` for one that did not."""
+    """One remark: `caution` for what could be misread, `good` for a check that held, `bad` for one that failed."""
 
     text: Label
     kind: Literal["note", "caution", "good", "bad"] = "note"
@@ -200,7 +200,7 @@ class Lens:
     """What each layer would answer. `tokens` head the columns (n), `layers` name the rows (L); `best` (L, n, k) are the
     top answers, best first, and `probabilities` (L, n, k) their probabilities. `chosen` is the column of interest."""
 
-    tokens: Sequence[str]
+    tokens: Sequence[Label]
     layers: Sequence[Label]
     best: Sequence[Sequence[Sequence[str]]]
     probabilities: Any

@@ -29,6 +29,9 @@ sections.saliency = (section, memory) => {
   return frame;
 };
 
+// A token shows its spaces; a label of ours is running text.
+const named = (label) => (typeof label === "string" ? visible(label) : said(label));
+
 function swatch(share) {
   const box = make("i", { class: "swatch" });
   box.style.background = css(tilt(share));
@@ -55,10 +58,10 @@ sections.lens = (section, memory) => {
     const rows = section.layers.map((_, layer) => layer).reverse().map((layer) =>
       make("tr", null, make("th", { scope: "row" }, said(section.layers[layer])), section.tokens.map((_, i) => cell(layer, i))));
     const table = make("div", { class: "scroll" }, make("table", { class: "lens-table" }, make("tbody", null, rows),
-      make("tfoot", null, make("tr", null, make("th", null), section.tokens.map((one, i) => make("th", { scope: "col", class: i === memory.column ? "chosen" : null }, make("bdi", null, visible(one))))))));
+      make("tfoot", null, make("tr", null, make("th", null), section.tokens.map((one, i) => make("th", { scope: "col", class: i === memory.column ? "chosen" : null }, make("bdi", null, named(one))))))));
     table.addEventListener("scroll", () => { scrolled = table.scrollLeft; }, { passive: true });
     const digest = make("div", { class: "lens-detail" },
-      make("h4", null, said(section.layers[memory.layer]), " · ", make("bdi", null, visible(section.tokens[memory.column]))),
+      make("h4", null, said(section.layers[memory.layer]), " · ", make("bdi", null, named(section.tokens[memory.column]))),
       make("div", { class: "bars narrow" }, section.best[memory.layer][memory.column].map((text, rank) => {
         const value = p(memory.layer, memory.column, rank), fill = make("span", { class: "bar" });
         fill.style.left = "0";

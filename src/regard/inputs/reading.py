@@ -1,0 +1,198 @@
+"""Tokenizers of other makers: which files hold them, which token plays which role, and what has to be put right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
+
+from regard import limits
+from regard.errors import BadFileError
+from regard.inputs.template import Template, probe, processor
+
+LARGEST = 256 * limits.MIB
+
+# What the roles are called where no file says it; the first that the vocabulary holds as a special token.
+USUAL = {
+    "pad": ("<|pad|>", "[PAD]", "<pad>"),
+    "bos": ("<|bos|>", "<s>", "<bos>", "<|begin_of_text|>"),
+    "eos": ("<|eos|>", "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"),
+    "unk": ("[UNK]", "<unk>"),
+    "mask": ("<|mask|>", "[MASK]", "<mask>"),
+    "cls": ("[CLS]",),
+    "sep": ("[SEP]",),
+}
+
+
+def load(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[str, Any]]:
+    """(tokenizer, role to spelling, the rest of tokenizer_config.json) of a folder or of one of its files."""
+    folder = path if path.is_dir() else path.parent
+    settings = _settings(folder)
+    rust = _read(path, settings)
+    return rust, _roles(rust, settings, folder), settings
+
+
+def prepared(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Without what a file may bring along unasked: cutting, padding, random merges, specials found in plain text."""
+    rust.no_truncation()
+    rust.no_padding()
+    if getattr(rust.model, "dropout", None) is not None:
+        rust.model.dropout = None
+    rust.encode_special_tokens = True
+    return rust
+
+
+def with_own_pad(rust: tokenizers.Tokenizer, roles: Mapping[str, str]) -> dict[str, str]:
+    """The roles with a pad that no other role shares, adding a token where there is none; unk only if it is its own.
+
+    Models whose pad is their eos are commonly trained to ignore where a text ends; ours cannot be.
+    """
+    roles = {role: name for role, name in roles.items() if rust.token_to_id(name) is not None or _added(rust, name)}
+    if roles.get("unk") in {roles.get("bos"), roles.get("eos")}:
+        roles.pop("unk", None)  # GPT-2 names its end so, though bytes leave nothing unknown
+    others = {name for role, name in roles.items() if role != "pad"}
+    if "pad" not in roles or roles["pad"] in others:
+        name = "<|pad|>"
+        while name in others or (rust.token_to_id(name) is not None and name not in _special_names(rust)):
+            name = name.replace("pad", "pad_", 1)
+        _added(rust, name)
+        roles["pad"] = name
+    # Declared special even where the file forgot to: a role's token must never come out of a text.
+    for name in roles.values():
+        _added(rust, name)
+    return roles
+
+
+def whole_template(
+    rust: tokenizers.Tokenizer, settings: Mapping[str, Any], bos: int | None, eos: int | None
+) -> Template:
+    """The file's template, with the bos and eos that its settings ask for where the template lacks them."""
+    template = probe(rust)
+    if settings.get("add_bos_token") is True and bos is not None and template.before[:1] != (bos,):
+        template = replace(template, before=(bos, *template.before), pair_before=(bos, *template.pair_before))
+    if settings.get("add_eos_token") is True and eos is not None and template.after[-1:] != (eos,):
+        template = replace(template, after=(*template.after, eos), pair_after=(*template.pair_after, eos))
+    return template
+
+
+def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    if path.is_dir():
+        found = [path / name for name in ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")]
+        there = [file for file in found if file.is_file()]
+        if not there:
+            raise BadFileError("inputs.no_tokenizer", folder=str(path))
+        path = there[0]
+    if path.suffix == ".txt":
+        return _bert(path, settings)
+    if path.name.removesuffix(".json") in ("vocab", "encoder", "merges") or path.suffix == ".bpe":
+        return _gpt2(path.parent)
+    return _json(path)
+
+
+def _json(path: Path) -> tokenizers.Tokenizer:
+    # Parsed here first for what the library does not refuse: bytes that are no text, keys given twice, endless nesting.
+    data = limits.read_bytes(path, most=LARGEST)
+    document = limits.parse_json(data, str(path))
+    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
+        raise BadFileError("inputs.not_a_tokenizer", where=str(path), why="model")
+    return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
+
+
+def _built(path: Path, build: Any) -> tokenizers.Tokenizer:
+    try:
+        rust = build()
+        rust.encode("a 字")  # some faults, as an unk that the vocabulary lacks, show only here
+        return rust
+    except (KeyboardInterrupt, MemoryError, BadFileError):
+        raise
+    except BaseException as error:  # the library raises bare Exceptions, and panics that are not even that
+        raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=str(error)[:200]) from error
+
+
+def _bert(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
+    """vocab.txt: a token a line; the rule is BERT's, lower-casing unless the settings say otherwise."""
+    vocab: dict[str, int] = {}
+    for number, line in limits.open_text(path):
+        vocab[line] = number - 1  # of a token given twice the last counts, as in transformers
+    missing = [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in vocab]
+    if missing:
+        raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=", ".join(missing))
+    rust = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))  # noqa: S106
+    rust.normalizer = normalizers.BertNormalizer(
+        lowercase=bool(settings.get("do_lower_case", True)),
+        strip_accents=settings.get("strip_accents"),
+        handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
+    )
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust.decoder = decoders.WordPiece(cleanup=False)
+    begin, end = (vocab["[CLS]"],), (vocab["[SEP]"],)
+    template = Template(before=begin, after=end, pair_before=begin, between=end, pair_after=end)
+    rust.add_special_tokens([name for name in ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]") if name in vocab])
+    rust.post_processor = processor(template, rust)
+    return rust
+
+
+def _gpt2(folder: Path) -> tokenizers.Tokenizer:
+    """vocab.json and merges.txt (at their first publication: encoder.json and vocab.bpe): byte-level BPE."""
+    vocab_file = next((folder / name for name in ("vocab.json", "encoder.json") if (folder / name).is_file()), None)
+    merge_file = next((folder / name for name in ("merges.txt", "vocab.bpe") if (folder / name).is_file()), None)
+    if vocab_file is None or merge_file is None:
+        raise BadFileError("inputs.half_a_tokenizer", folder=str(folder))
+    vocab = limits.read_json(vocab_file)
+    if not isinstance(vocab, dict) or not all(type(number) is int and number >= 0 for number in vocab.values()):
+        raise BadFileError("inputs.not_a_tokenizer", where=str(vocab_file), why="token: number")
+    merges: list[tuple[str, str]] = []
+    for number, line in limits.open_text(merge_file):
+        if not line or (number == 1 and line.startswith("#version")):
+            continue
+        left, _, right = line.partition(" ")
+        if not left or not right or " " in right:
+            raise BadFileError("inputs.not_a_tokenizer", where=f"{merge_file}:{number}", why=ascii(line[:40]))
+        merges.append((left, right))
+    rust = _built(merge_file, lambda: tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges)))
+    rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = decoders.ByteLevel()
+    rust.add_special_tokens([name for name in ("<|endoftext|>",) if name in vocab])
+    return rust
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    """tokenizer_config.json, with what special_tokens_map.json adds to it."""
+    settings: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        if (folder / name).is_file():
+            document = limits.read_json(folder / name)
+            if not isinstance(document, dict):
+                raise BadFileError("inputs.not_a_tokenizer", where=str(folder / name), why="{ }")
+            settings |= document
+    return settings
+
+
+def _roles(rust: tokenizers.Tokenizer, settings: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Role to spelling: as the settings say, or by the usual names; a null in the settings means that there is none."""
+    special = _special_names(rust)
+    roles: dict[str, str] = {}
+    for role, names in USUAL.items():
+        if f"{role}_token" in settings:
+            told = settings[f"{role}_token"]
+            told = told.get("content") if isinstance(told, dict) else told
+            if told is not None and not isinstance(told, str):
+                raise BadFileError("inputs.bad_special", folder=str(folder), role=role, value=repr(told)[:60])
+            if told:
+                roles[role] = told
+        elif found := next((name for name in names if name in special), None):
+            roles[role] = found
+    return roles
+
+
+def _special_names(rust: tokenizers.Tokenizer) -> set[str]:
+    return {token.content for token in rust.get_added_tokens_decoder().values() if token.special}
+
+
+def _added(rust: tokenizers.Tokenizer, name: str) -> bool:
+    rust.add_special_tokens([AddedToken(name, special=True, normalized=False)])
+    return True

@@ -26,7 +26,8 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -128,9 +129,10 @@ class Verb(_Worded, click.Command):
         self.add_common()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        # click would complain of extra arguments in English; so it is let through here and refused in our words.
+        # click would complain of extra arguments in English; so they are let through here and refused in our words.
         ctx.allow_extra_args = True
-        rest = super().parse_args(ctx, args)
+        with _placed(ctx):
+            rest = super().parse_args(ctx, args)
         if rest and not ctx.resilient_parsing:
             raise Mistake("cli.mistake.extra", ctx, extra=" ".join(rest))
         return rest
@@ -159,6 +161,10 @@ class Verbs(_Worded, click.Group):
     def help_key(self, name: str) -> str:
         """Where the help of the verb `name` stands."""
         return f"{self.table}.{name}.help"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _placed(ctx):
+            return super().parse_args(ctx, args)
 
     def begin(self) -> None:
         context = click.get_current_context()
@@ -196,6 +202,16 @@ class Argument(click.Argument):
             return super().type_cast_value(ctx, value)
         except click.BadParameter as error:
             raise BadValue(ctx, self, value, error.message) from error
+
+
+@contextmanager
+def _placed(ctx: click.Context) -> Iterator[None]:
+    """Tell a usage error which verb it happened in: click's parser does not always."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 def _remember_json(ctx: click.Context, parameter: click.Parameter, value: Any) -> None:

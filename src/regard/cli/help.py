@@ -42,7 +42,7 @@ def usage_line(ctx: click.Context) -> str:
         pieces += param.get_usage_pieces(ctx)
     if isinstance(ctx.command, click.Group):
         pieces.append(say("cli.page.verb_piece"))
-    return f"{say('cli.page.usage')} {' '.join(pieces)}"
+    return say("cli.page.usage", line=" ".join(pieces))
 
 
 def name_of(param: click.Parameter) -> str:

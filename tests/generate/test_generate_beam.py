@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+from types import SimpleNamespace
 
 import pytest
 import torch
 import transformers
 
 from regard.generate import Settings, generate
+from regard.models import gpt2
+from regard.weights import table
 
 
 def every_text(model, start: list[int], eos: int, most: int, vocab: int, length_penalty: float):
@@ -31,6 +34,7 @@ class Digits:
     """Token i is the digit i; 0 is the end."""
 
     pad, bos, eos, size = None, 1, 0, 5
+    template = SimpleNamespace(before=(1,), after=())
 
     def encode(self, text, special=True):
         return [int(letter) for letter in text]
@@ -64,8 +68,15 @@ def twins(tiny):
     """The same random GPT-2 twice: ours, and transformers' with our weights."""
     bundle = tiny.bundle("gpt2", seed=7)
     ours = bundle.model.config
-    sizes = {"n_embd": ours.dim, "n_layer": ours.depth, "n_head": ours.heads, "n_positions": ours.context}
+    sizes = {
+        "n_embd": ours.dim,
+        "n_layer": ours.depth,
+        "n_head": ours.heads,
+        "n_positions": ours.context,
+        "n_inner": ours.hidden,
+    }
     theirs = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=tiny.size, **sizes)).eval()
+    theirs.load_state_dict(table.write(gpt2.TABLE, bundle.model), strict=False)
     return bundle, theirs
 
 

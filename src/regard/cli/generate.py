@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,6 +50,8 @@ def command(
     from regard.cli.machine import chosen
 
     loaded = bundle.load(model, **chosen(device, dtype, threads))
+    if loaded.task == "seq2seq" and decoding["temperature"] is None and settings.beams == settings.samples == 1:
+        settings = replace(settings, temperature=0.0)  # an answer is looked for, not made up
     texts = _write(loaded, prompts, settings)
     document = {"model": model, "settings": to_dict(settings), "texts": [_plain(each, prompts) for each in texts]}
     answer(document, lambda screen: None)

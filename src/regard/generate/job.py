@@ -41,8 +41,13 @@ class Job:
 
     def results(self) -> list[Generated]:
         """Every text, those of the first prompt first."""
-        with torch.inference_mode():
-            found = [each for group in self._groups() for each in self._run(group)]
+        training = self.model.training
+        self.model.eval()  # a model in training drops elements at random
+        try:
+            with torch.inference_mode():
+                found = [each for group in self._groups() for each in self._run(group)]
+        finally:
+            self.model.train(training)
         return sorted(found, key=lambda each: (each.prompt, each.sample))
 
     def _groups(self) -> Iterator[list[int]]:
@@ -112,9 +117,9 @@ class Job:
         return ended
 
     def _prompt(self, number: int, text: str) -> list[int]:
-        tokens = self.tokenizer.encode(text, special=False)
-        if self.tokenizer.bos is not None:
-            tokens = [self.tokenizer.bos, *tokens]
+        tokens = [*self.tokenizer.template.before, *self.tokenizer.encode(text, special=False)]
+        if not tokens:  # a tokenizer that begins texts with nothing: its documents stand between end tokens
+            tokens = [token for token in (self.tokenizer.bos, self.tokenizer.eos) if token is not None][:1]
         if not tokens:
             raise RegardError("generate.empty_prompt", number=number)
         if len(tokens) >= self.context:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from regard.data import order
+from regard.data.augment import Augment
 from regard.errors import RegardError
 from regard.tasks.base import Batch, Row, Sample, Task
 from regard.train.recipe import BatchConfig
@@ -28,8 +29,8 @@ class Place:
 class Feed:
     """Encodes the rows of a source as they are needed, and knows the order in which they are.
 
-    One batch is the data of one update. It does not depend on how many micro-batches it is cut into. `augment` is
-    given (row, index, epoch, seed) and gives a row; `polled` is called now and then while the rows are counted.
+    One batch is the data of one update. It does not depend on how many micro-batches it is cut into. `polled` is
+    called while the rows are counted.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Feed:
         config: BatchConfig,
         *,
         seed: int,
-        augment: Callable[..., Row] | None = None,
+        augment: Augment | None = None,
         polled: Callable[[], None] = lambda: None,
     ):
         self.task, self.rows, self.config, self.seed, self.augment = task, rows, config, seed, augment

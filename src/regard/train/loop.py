@@ -58,6 +58,7 @@ def fit(job: Job, run: Run, watch: Watch, stop: Stop) -> tuple[Outcome, State]:
     """
     with machine.settled(job.config.machine), machine.recomputed(job.model, job.config.machine.recompute):
         training = Training(job, run, watch, stop)
+        watch.begin(training.state.step, job.config.steps)
         try:
             while True:
                 if training.scoring_due:

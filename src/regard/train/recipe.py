@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from regard import config, tasks
 from regard.config import Problem, at_least, between, verify
+from regard.data.augment import Augment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,22 +30,26 @@ class AboutConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """`train` and `held_out` are sources: a file, a folder, a built-in sample, a `datasets` name.
+    """`train` and `held_out` are whatever `data.sources.open` opens: a file, a folder, `sample:tang-poems`.
 
-    With no `held_out`, `share` of the training data is kept back; rows with the same value in the column `by` stay
-    together on one side. The column names are only needed where they are not the usual ones.
+    With no `held_out`, `share` of the training data is kept back (0: none is); rows with the same value in the column
+    `by` stay together on one side. `rows` of what is left are trained on, None = all. `seed` decides which rows these
+    are, so that trainings of different seeds are scored on the same ones. The columns need naming where they have not
+    their usual names; `unit` is what one text of a text file is.
     """
 
     train: str = ""
-    held_out: str = ""
+    held_out: str | None = None
     share: float = 0.05
     by: str | None = None
-    rows: int | None = None  # use no more than this many
+    rows: int | None = None
+    seed: int = 0
     text: str | None = None
     label: str | None = None
     source: str | None = None
     target: str | None = None
-    augment: dict[str, float] = field(default_factory=dict)  # {"drop": 0.1}: see data.augment
+    unit: Literal["line", "paragraph", "file"] | None = None
+    augment: Augment = Augment()
 
     def __post_init__(self) -> None:
         verify(self)
@@ -52,10 +57,12 @@ class DataConfig:
     def check(self) -> Iterator[Problem]:
         yield from between(self, 0.0, 0.9, "share")
         yield from at_least(self, 1, "rows")
+        yield from at_least(self, 0, "seed")
 
     @property
-    def columns(self) -> dict[str, str | None]:
-        return {"text": self.text, "label": self.label, "source": self.source, "target": self.target}
+    def reading(self) -> dict[str, Any]:
+        """How its sources are opened."""
+        return {name: getattr(self, name) for name in ("text", "label", "source", "target", "unit")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,6 +259,13 @@ def differences(one: Recipe, other: Recipe) -> Iterator[tuple[str, Any, Any]]:
     for key in {**left, **right}:
         if left.get(key) != right.get(key):
             yield key, left.get(key), right.get(key)
+
+
+def located(recipe: Recipe) -> Recipe:
+    """The same with paths that hold from any folder."""
+    data = replace(recipe.data, train=absolute(recipe.data.train) or "", held_out=absolute(recipe.data.held_out))
+    words = replace(recipe.tokenizer, load=absolute(recipe.tokenizer.load))
+    return replace(recipe, base=absolute(recipe.base), data=data, tokenizer=words)
 
 
 def absolute(spec: str | None) -> str | None:

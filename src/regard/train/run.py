@@ -1,6 +1,7 @@
 """A run: the one folder that holds everything a training leaves behind.
 
-    recipe.toml        what was asked for, every setting resolved
+    asked.toml         the recipe as it was given
+    recipe.toml        the same with everything in it that had to be found out
     data.json          the data's fingerprint, counts and report
     first_batch.txt    what the model sees first, as text
     tokenizer/         tokenizer.json, tokenizer_config.json
@@ -34,6 +35,9 @@ from regard.train import recipe as recipes
 from regard.train.recipe import Recipe
 
 
+LOCK, HOLDER = ".lock", ".holder.json"
+
+
 class Run:
     """A run's folder, for whoever writes or reads it. Making one touches nothing on the disk."""
 
@@ -49,12 +53,18 @@ class Run:
     def create(cls, folder: str | os.PathLike[str], recipe: Recipe) -> Run:
         """A new run with this recipe; refuses a folder that has anything in it."""
         run = cls(folder)
-        if run.exists:
-            raise RegardError("train.run_exists", run=run.folder)
-        if run.folder.exists() and (not run.folder.is_dir() or any(run.folder.iterdir())):
-            raise RegardError("train.folder_taken", folder=run.folder)
+        run.refuse_taken()
+        limits.write(run.folder / "asked.toml", config.to_toml(recipe))
         run.save_recipe(recipe)
         return run
+
+    def refuse_taken(self) -> None:
+        """Refuse a folder that is a run or has anything else in it."""
+        if self.exists:
+            raise RegardError("train.run_exists", run=self.folder)
+        own = {LOCK, HOLDER}
+        if self.folder.exists() and (not self.folder.is_dir() or any(e.name not in own for e in self.folder.iterdir())):
+            raise RegardError("train.folder_taken", folder=self.folder)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Run:
@@ -69,12 +79,17 @@ class Run:
         return (self.folder / "recipe.toml").is_file()
 
     @property
-    def finished(self) -> bool:
-        return (self.model / "config.json").is_file()
+    def status(self) -> str:
+        """The last thing that the history tells: started, resumed, stopped, not_finite, early, finished; or new."""
+        return next((line["event"] for line in reversed(self.history())), "new")
 
     @cached_property
     def recipe(self) -> Recipe:
         return recipes.load(self.folder / "recipe.toml")
+
+    @cached_property
+    def asked(self) -> Recipe:
+        return recipes.load(self.folder / "asked.toml")
 
     def save_recipe(self, recipe: Recipe) -> None:
         limits.write(self.folder / "recipe.toml", config.to_toml(recipe))
@@ -94,7 +109,7 @@ class Run:
     def locked(self) -> Iterator[None]:
         """Within, no other process can train in this folder; an operating system's lock, gone when its holder dies."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(self.folder / ".lock"), self.folder / ".holder.json"
+        lock, holder = FileLock(self.folder / LOCK), self.folder / HOLDER
         try:
             lock.acquire(timeout=0)
         except Timeout as error:

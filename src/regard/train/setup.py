@@ -1,0 +1,191 @@
+"""From a recipe to what is trained: data, tokenizer, model and task, each decided once and written into the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from regard import bundle, config, models, tasks
+from regard.bundle import Bundle
+from regard.config import nearest
+from regard.data import order, show, sources
+from regard.data.sources import Source, Subset
+from regard.data.split import split
+from regard.errors import ConfigError, RegardError
+from regard.inputs.tokenizer import Tokenizer
+from regard.ops.random import Key
+from regard.tasks.base import Task
+from regard.tasks.scores import Result
+from regard.train import machine
+from regard.train.feed import Feed, Place
+from regard.train.recipe import DataConfig, Recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Everything but the weights. `recipe` has every setting that had to be found out; `base` is what its `base` names."""
+
+    recipe: Recipe
+    train: Source
+    held_out: Source | None
+    tokenizer: Tokenizer
+    labels: tuple[str, ...]
+    model: Any  # the family's Config
+    task: Task
+    base: Bundle | None
+
+    @property
+    def family(self) -> str:
+        return models.name_of(self.model)
+
+    def feed(self, polled: Callable[[], None] = lambda: None) -> Feed:
+        settings = self.recipe.train
+        changes = self.recipe.data.augment
+        augment = changes if changes.drop or changes.swap or changes.mask else None
+        return Feed(self.task, self.train, settings.batch, seed=settings.seed, augment=augment, polled=polled)
+
+    def score(self) -> Callable[[Any, Callable[[int], None]], Result] | None:
+        """Scores a model on the rows that the recipe's `evaluate` asks for; None where nothing is held out."""
+        if self.held_out is None:
+            return None
+        chosen = some(self.held_out, self.recipe.train.evaluate.rows, self.recipe.data.seed)
+        rows = [chosen[number] for number in range(len(chosen))]
+        return lambda model, poll: self.task.evaluate(model, rows, progress=poll)
+
+    def build(self) -> tuple[Any, tuple[str, ...]]:
+        """The model at the start, and the names of its parameters that `base` did not have and that are random."""
+        model = models.build(self.model, Key(self.recipe.train.seed).at(-1))
+        return model, inherit(model, self.base.model) if self.base else ()
+
+    def bundle(self, model: Any) -> Bundle:
+        return Bundle(model, self.tokenizer, self.family, self.recipe.task_name, self.labels)
+
+    def first_batch(self, feed: Feed) -> str:
+        """What the model sees first, as text."""
+        ids = feed.plan(0)[0]
+        lost = {int(i): sample.cut for i in ids if (sample := feed.sample(int(i), 0)) is not None}
+        found = []
+        for batch in feed.batches(Place()):
+            where = feed.where(batch.ids)
+            found += show.documents(batch, self.tokenizer, where=where, cut=lost, classes=self.labels)
+        return show.text(found)
+
+
+def prepare(recipe: Recipe, *, tokenizer: Path | None = None, with_base: bool = True) -> Setup:
+    """`tokenizer` is the folder of one that is settled already; without `with_base` the weights of `base` are left."""
+    base = bundle.load(recipe.base) if recipe.base and with_base else None
+    train, held_out = rows(recipe.data)
+    labels = classes(recipe, train)
+    words = find_tokenizer(recipe, train, tokenizer, base)
+    model = model_config(recipe, words, labels, base)
+    task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, labels=labels)
+    resolved = replace(
+        recipe,
+        model={"family": models.name_of(model), **without_none(config.to_dict(model))},
+        train=replace(recipe.train, machine=machine.resolve(recipe.train.machine)),
+    )
+    return Setup(resolved, train, held_out, words, labels, model, task, base)
+
+
+def rows(data: DataConfig) -> tuple[Source, Source | None]:
+    """(what is trained on, what is held out); the one place where a run's rows are divided."""
+    if not data.train:
+        raise ConfigError("train.no_data")
+    train = sources.open(data.train, **data.reading)
+    held_out: Source | None = None
+    if data.held_out is not None:
+        held_out = sources.open(data.held_out, **data.reading)
+    elif data.share:
+        train, held_out = split(train, data.share, data.seed, data.by)
+    return some(train, data.rows, data.seed), held_out
+
+
+def some(source: Source, most: int | None, seed: int) -> Source:
+    """At most `most` of the rows, drawn by the seed, in their own order."""
+    if most is None or len(source) <= most:
+        return source
+    return Subset(source, np.sort(order.permutation(seed, 0, len(source))[:most]))
+
+
+def classes(recipe: Recipe, train: Source) -> tuple[str, ...]:
+    """The classes of a classification: as the recipe lists them, else those of the training data, numbers by value."""
+    settings = recipe.task_settings
+    if not isinstance(settings, tasks.Classification):
+        return ()
+    if settings.labels:
+        return settings.labels
+    if "label" not in train[0]:
+        raise RegardError("train.no_label", path=train.name, columns=", ".join(train.columns))
+    found = {train[number]["label"] for number in range(len(train))}
+    numbers = all(label.removeprefix("-").isdecimal() for label in found)
+    return tuple(sorted(found, key=(lambda label: (int(label), label)) if numbers else None))
+
+
+def find_tokenizer(recipe: Recipe, train: Source, folder: Path | None, base: Bundle | None) -> Tokenizer:
+    """The run's own if it has one, else the base's, else one that is loaded or trained as the recipe says."""
+    wants = recipe.tokenizer
+    if folder is not None and folder.is_dir():
+        return Tokenizer.load(folder)
+    if base is not None:
+        return base.tokenizer
+    if wants.load is not None:
+        return Tokenizer.load(wants.load)
+    return Tokenizer.train(wants.kind, sources.texts(some(train, wants.rows, recipe.data.seed)), wants.vocab)
+
+
+def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], base: Bundle | None) -> Any:
+    """The family's Config: the base's, changed as the recipe says, with vocabulary, head and classes as they must be."""
+    values = {key: value for key, value in recipe.model.items() if key != "family"}
+    if base is not None:
+        family = base.family
+        if recipe.model.get("family", family) != family:
+            raise ConfigError("train.other_family", base=recipe.base, family=family, asked=recipe.model["family"])
+        values = merged(config.to_dict(base.model.config), values)
+    else:
+        family = str(recipe.model["family"])
+    known = {field.name for field in fields(models.family(family).Config)}
+    found = {"vocab": values.get("vocab", tokenizer.size), "labels": labels}
+    found |= {"head": "classify" if labels else "language", "pad": tokenizer.pad}
+    found |= {"start": tokenizer.pad if tokenizer.bos is None else tokenizer.bos}
+    if labels and "head" not in known:
+        raise ConfigError("train.no_head", family=family, task=recipe.task_name)
+    values |= {key: value for key, value in found.items() if key in known}
+    if values["vocab"] < tokenizer.size:
+        raise ConfigError("train.vocab", vocab=values["vocab"], size=tokenizer.size)
+    return models.config(family, values, where="recipe: model")
+
+
+def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`, section by section."""
+    both = dict(below)
+    for key, value in above.items():
+        inner = both.get(key)
+        both[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return both
+
+
+@torch.no_grad()
+def inherit(model: torch.nn.Module, base: torch.nn.Module) -> tuple[str, ...]:
+    """Copy from `base` what both have. Only a head may be new: its parameters are returned by name."""
+    theirs = dict(base.named_parameters())
+    new = []
+    for name, parameter in model.named_parameters():
+        if name in theirs and theirs[name].shape == parameter.shape:
+            parameter.copy_(theirs[name])
+        elif name.startswith("head."):
+            new.append(name)
+        else:
+            near = nearest(name, theirs) or "-"
+            raise ConfigError("train.other_shape", name=name, shape=list(parameter.shape), near=near)
+    return tuple(new)
+
+
+def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the keys whose value is None, which TOML cannot say and which are None by default."""
+    inner = {key: without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    return {key: value for key, value in inner.items() if value is not None}

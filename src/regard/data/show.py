@@ -21,7 +21,7 @@ class Pieces(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Piece:
-    """One token. `loss`: it carries loss; `answer` is what is asked for there, None where that is the token after it."""
+    """One token. `loss`: it carries loss; `answer` is what is asked there, None if that is the token after it."""
 
     text: str
     loss: bool

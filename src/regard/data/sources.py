@@ -26,6 +26,7 @@ import numpy as np
 from regard import limits
 from regard.data import catalog, plain
 from regard.data.columns import Choice
+from regard.data.content import visible
 from regard.data.forms import Form, JsonLines, Lines, Paragraphs, Table, Whole
 from regard.data.index import Index, Reader, index
 from regard.data.pages import digest_of, unreadable
@@ -102,7 +103,7 @@ def open(
         if path.is_dir():
             return _folder(path, choice, unit)
         if not path.exists():
-            raise BadFileError("data.missing", where=name)
+            raise BadFileError("data.missing", where=visible(name))
     except (OSError, ValueError) as error:
         raise unreadable(ascii(name)[:200], error) from error
     return _file(path, choice, unit or "line")

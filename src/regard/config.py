@@ -24,13 +24,12 @@ the text "none" stands for None wherever None is allowed.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import os
 import re
 import tomllib
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -38,7 +37,7 @@ import tomli_w
 
 from regard import limits
 from regard.errors import ConfigError
-from regard.words import say
+from regard.words import nearest, say
 
 T = TypeVar("T")
 Problem = tuple[str, str, dict[str, Any]]
@@ -95,12 +94,6 @@ def between(config: Any, least: float, most: float, *names: str) -> Iterator[Pro
         value = getattr(config, name)
         if value is not None and not least <= value <= most:
             yield name, "config.between", {"least": least, "most": most}
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that `word` was most likely meant to be, if one is near."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return found[0] if found else None
 
 
 class _Reader:
@@ -178,6 +171,7 @@ _BASIC = (bool, int, float, str)
 def _native(kind: Any, value: Any) -> Any:
     """A leaf as TOML or JSON gave it; an int may stand for a float, nothing else for anything else."""
     if get_origin(kind) is Literal:
+        value = NONE if value is None else value  # a choice called "none", read as None where any value was allowed
         return next((one for one in get_args(kind) if one == value and type(one) is type(value)), _WRONG)
     if kind is float and type(value) is int:
         return float(value) if abs(value) < 2**53 else _WRONG

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import secrets
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -141,7 +140,7 @@ def write(path: str | os.PathLike[str], data: bytes | str) -> None:
     """Write a file so that a reader finds the old content or the new, never a part: beside it, fsynced, renamed."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with open(part, "xb") as file:
             file.write(data.encode("utf-8") if isinstance(data, str) else data)
@@ -250,7 +249,7 @@ def _guess_encoding(raw: bytes) -> str:
         except UnicodeDecodeError:
             continue
         chinese = sum("\u4e00" <= letter <= "\u9fff" for letter in text)
-        return "GB18030" if chinese * 2 >= sum(letter > "\x7f" for letter in text) else "Windows-1252"
+        return "GB18030" if chinese and chinese * 2 >= sum(letter > "\x7f" for letter in text) else "Windows-1252"
     return "Windows-1252"
 
 

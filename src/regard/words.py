@@ -15,7 +15,7 @@ from __future__ import annotations
 import locale
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
@@ -75,6 +75,14 @@ def has(key: str) -> bool:
     for part in rest.split("."):
         entry = entry.get(part) if isinstance(entry, dict) else None
     return isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in LANGUAGES)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that `word` was most likely meant to be, if one is near."""
+    import difflib  # here, for it is needed only where somebody mistyped, and every start would pay for it
+
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return found[0] if found else None
 
 
 @cache

@@ -34,8 +34,7 @@ import click
 
 from regard.cli.help import help_text, usage_line
 from regard.cli.mistakes import BadValue, Mistake
-from regard.config import nearest
-from regard.words import LANGUAGES, set_language
+from regard.words import LANGUAGES, nearest, set_language
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from regard.cli.help import name_of
-from regard.config import nearest
-from regard.words import say
+from regard.words import nearest, say
 
 
 class Mistake(click.UsageError):

@@ -32,9 +32,7 @@ def words(surface: Surface, spelling: Spelling, ids: Sequence[int]) -> list[int 
     return _numbered(spans, special, bound)
 
 
-def _numbered(
-    spans: Sequence[tuple[int, int] | None], special: Sequence[bool], bound: set[int]
-) -> list[int | None]:
+def _numbered(spans: Sequence[tuple[int, int] | None], special: Sequence[bool], bound: set[int]) -> list[int | None]:
     """Words counted in the order of their tokens; one in `bound` goes with the one before it."""
     found: list[int | None] = []
     count, last = -1, -1

@@ -66,13 +66,7 @@ def _twice(forward):
     def run(x: Tensor, context) -> Tensor:
         if not torch.is_grad_enabled():
             return forward(x, context)
-        # What a pass shares between its layers is copied, so that the second time computes all that the first did.
-        return checkpoint(
-            lambda x: forward(x, replace(context, shared=dict(context.shared))),
-            x,
-            use_reentrant=False,
-            preserve_rng_state=False,
-        )
+        return checkpoint(lambda x: forward(x, context.apart()), x, use_reentrant=False, preserve_rng_state=False)
 
     return run
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections import deque
@@ -117,7 +118,8 @@ class Screen:
 
     def score(self, line: dict[str, Any]) -> None:
         name, score = next(iter(line["held_out"].items()))
-        self.say("train.scored", step=line["step"], name=name, value=score["value"])
+        value = math.nan if score["value"] is None else score["value"]
+        self.say("train.scored", step=line["step"], name=name, value=value)
 
     def say(self, key: str, **values: Any) -> None:
         self.console.print(say(key, **values), markup=False)

@@ -17,6 +17,9 @@ from typing import Any, Literal
 from regard import config, tasks
 from regard.config import Problem, at_least, between, verify
 from regard.data.augment import Augment
+from regard.errors import ConfigError
+
+BUILT_IN = Path(__file__).parents[1] / "recipes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,6 +254,17 @@ def load(path: str | os.PathLike[str]) -> Recipe:
     recipe = config.load(Recipe, path)
     _ = recipe.task_settings
     return recipe
+
+
+def find(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that comes with the package."""
+    path = Path(name)
+    if path.suffix == ".toml" or path.exists():
+        return path
+    known = {file.stem: file for file in sorted(BUILT_IN.glob("*.toml"))}
+    if name not in known:
+        raise ConfigError("train.no_recipe", name=name, known=", ".join(known) or "-")
+    return known[name]
 
 
 def differences(one: Recipe, other: Recipe) -> Iterator[tuple[str, Any, Any]]:

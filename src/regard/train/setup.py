@@ -12,7 +12,6 @@ import torch
 
 from regard import bundle, config, models, tasks
 from regard.bundle import Bundle
-from regard.config import nearest
 from regard.data import order, show, sources
 from regard.data.sources import Source, Subset
 from regard.data.split import split
@@ -24,6 +23,7 @@ from regard.tasks.scores import Result
 from regard.train import machine
 from regard.train.feed import Feed, Place
 from regard.train.recipe import DataConfig, Recipe
+from regard.words import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ def prepare(recipe: Recipe, *, tokenizer: Path | None = None, with_base: bool = 
     task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, labels=labels)
     resolved = replace(
         recipe,
-        model={"family": models.name_of(model), **without_none(config.to_dict(model))},
+        model={"family": models.name_of(model), **config.to_dict(model)},
         train=replace(recipe.train, machine=machine.resolve(recipe.train.machine)),
     )
     return Setup(resolved, train, held_out, words, labels, model, task, base)
@@ -183,9 +183,3 @@ def inherit(model: torch.nn.Module, base: torch.nn.Module) -> tuple[str, ...]:
             near = nearest(name, theirs) or "-"
             raise ConfigError("train.other_shape", name=name, shape=list(parameter.shape), near=near)
     return tuple(new)
-
-
-def without_none(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the keys whose value is None, which TOML cannot say and which are None by default."""
-    inner = {key: without_none(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-    return {key: value for key, value in inner.items() if value is not None}

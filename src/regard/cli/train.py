@@ -1,0 +1,115 @@
+"""`regard train`: train by a recipe, from scratch or from a model, or go on with a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regard.cli.command import answer, argument, notes, option, verb, wants_json
+from regard.words import say
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from regard.train.recipe import Recipe
+    from regard.train.run import Run
+
+STOPPED = 130
+SHORT = {  # options that stand for a key of the recipe
+    "base": "base",
+    "data": "data.train",
+    "text": "data.text",
+    "label": "data.label",
+    "source": "data.source",
+    "target": "data.target",
+    "device": "train.machine.device",
+    "threads": "train.machine.threads",
+    "dtype": "train.machine.precision",
+    "seed": "train.seed",
+    "steps": "train.steps",
+}
+
+
+@verb("train")
+@argument("recipe", required=False)
+@option("--set", "changes", multiple=True, metavar="KEY=VALUE")
+@option("--from", "base")
+@option("--data")
+@option("--text")
+@option("--label")
+@option("--source")
+@option("--target")
+@option("--out", type=click.Path())
+@option("--resume", type=click.Path())
+@option("--device")
+@option("--threads", type=click.IntRange(1))
+@option("--dtype", type=click.Choice(["float32", "bfloat16"]))
+@option("--seed", type=click.IntRange(0))
+@option("--steps", type=click.IntRange(1))
+def command(recipe: str | None, changes: tuple[str, ...], out: str | None, resume: str | None, **short: Any) -> None:
+    from regard.errors import ConfigError
+    from regard.train import start
+    from regard.train.progress import Lines, Screen
+    from regard.train.run import Run, fresh
+    from regard.train.stop import on_signals
+
+    overrides = {SHORT[name]: str(value) for name, value in short.items() if value is not None} | _pairs(changes)
+    watch = Lines() if wants_json() else Screen(notes())
+    with on_signals() as stop:
+        if resume is not None:
+            asked = _recipe(recipe, overrides, Run.open(resume)) if recipe or overrides else None
+            run, outcome = start.resume(resume, watch, stop, asked)
+        elif recipe is not None:
+            folder = Path(out) if out else fresh(Path(recipe).stem)
+            run, outcome = start.start(_recipe(recipe, overrides), folder, watch, stop)
+        else:
+            raise ConfigError("cli_train.which")
+    answer(_document(run, outcome), lambda screen: _show(screen, run, outcome))
+    if outcome == "stopped":
+        raise click.exceptions.Exit(STOPPED)
+
+
+def _recipe(name: str | None, overrides: dict[str, str], run: Run | None = None) -> Recipe:
+    from regard.config import override
+    from regard.train import recipe as recipes
+
+    recipe = run.asked if name is None and run is not None else recipes.load(recipes.find(str(name)))
+    return override(recipe, overrides)
+
+
+def _pairs(changes: tuple[str, ...]) -> dict[str, str]:
+    from regard.errors import ConfigError
+
+    pairs = {}
+    for change in changes:
+        key, sign, value = change.partition("=")
+        if not sign or not key.strip():
+            raise ConfigError("cli_train.not_a_pair", change=change)
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _document(run: Run, outcome: str) -> dict[str, Any]:
+    updates, scores = run.updates(), run.scores()
+    return {
+        "run": str(run.folder),
+        "outcome": outcome,
+        "steps": len(updates),
+        "loss": updates[-1]["loss"] if updates else None,
+        "held_out": scores[-1]["held_out"] if scores else None,
+        "model": str(run.model) if run.model.is_dir() else None,
+    }
+
+
+def _show(screen: Console, run: Run, outcome: str) -> None:
+    folder = run.folder.as_posix()
+    lines = [say(f"cli_train.outcome.{outcome}", run=folder, steps=len(run.updates()))]
+    if outcome == "stopped":
+        lines.append(f"  regard train --resume {folder}")
+    else:
+        lines.append(say("cli_train.next"))
+        verb = "generate" if run.recipe.task_name == "causal-lm" else "predict"
+        lines += [f"  regard {name} {folder}" for name in (verb, "eval", "explain")]
+    screen.print("\n".join(lines), markup=False, soft_wrap=True)

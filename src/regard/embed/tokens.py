@@ -73,6 +73,8 @@ class Sinusoidal(nn.Module):
 
     def __init__(self, dim: int, *, base: float = 10_000.0) -> None:
         super().__init__()
+        if dim % 2:
+            raise RegardError("core.even", dim=dim)
         self.dim, self.base = dim, base
 
     def forward(self, places: Places) -> Tensor:

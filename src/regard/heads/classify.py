@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from regard.layers.context import Context
+from regard.errors import RegardError
+from regard.layers.context import HEAD, Context
 from regard.ops.losses import class_loss
 from regard.ops.random import dropout
 
@@ -41,7 +42,7 @@ class Classify(nn.Module):
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
         pooled = self.pool(hidden, context)
-        drop = None if context is None or context.key is None else dropout(self.dropout, context.key.at(0, 0))
+        drop = None if context is None or context.key is None else dropout(self.dropout, context.key.at(HEAD))
         return self.out(pooled if drop is None else drop(pooled))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -53,9 +54,14 @@ def sequences(hidden: Tensor, context: Context) -> list[Tensor]:
     """The rows of each sequence, (T_i, D): documents of a packed row, or the rows of a batch without their padding."""
     if context.mask.documents is not None:
         return list(hidden[0].split(context.mask.documents))
-    if context.positions is None:
+    valid = context.valid(hidden.shape[1])
+    if valid is None:
         return list(hidden)
-    return [row[at >= 0] for row, at in zip(hidden, context.positions.expand(hidden.shape[0], -1), strict=True)]
+    found = [row[tokens] for row, tokens in zip(hidden, valid.expand(hidden.shape[0], -1), strict=True)]
+    for number, row in enumerate(found):
+        if not len(row):
+            raise RegardError("core.empty_sequence", row=number)
+    return found
 
 
 POOLS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -59,18 +59,19 @@ class Attention(nn.Module):
         if parts[0].count == 0:
             mixed = self._mix(q, k, v, parts[0], context)  # (B, H, T, Kv)
         else:
-            q_rows = q.split([part.count * part.q.length for part in parts], 2)
-            k_rows = k.split([part.count * part.k.length for part in parts], 2)
-            v_rows = v.split([part.count * part.k.length for part in parts], 2)
-            rows = zip(q_rows, k_rows, v_rows, parts, strict=True)
-            mixed = torch.cat(
-                [
-                    _one_row(self._mix(*(_batch(t, part.count) for t in (q, k, v)), part, context.inside(i)))
-                    for i, (q, k, v, part) in enumerate(rows)
-                ],
-                2,
-            )
+            mixed = torch.cat(list(self._by_documents(q, k, v, parts, context)), 2)
         return self.o(mixed.transpose(1, 2).flatten(2))
+
+    def _by_documents(
+        self, q: Tensor, k: Tensor, v: Tensor, parts: Sequence[Part], context: Context
+    ) -> Iterator[Tensor]:
+        """Each run of documents by itself, (1, H, n * T, Kv)."""
+        q_rows = q.split([part.count * part.q.length for part in parts], 2)
+        k_rows = k.split([part.count * part.k.length for part in parts], 2)
+        v_rows = v.split([part.count * part.k.length for part in parts], 2)
+        for i, (part, *rows) in enumerate(zip(parts, q_rows, k_rows, v_rows, strict=True)):
+            q, k, v = (_batch(row, part.count) for row in rows)
+            yield _one_row(self._mix(q, k, v, part, context.inside(i)))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, part: Part, context: Context) -> Tensor:
         prepared = self._prepared(part, context)
@@ -82,7 +83,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(Attention):
-    """Attention from x to the context's memory, which was projected once if there is a cache. x (B, T, D) -> (B, T, D)."""
+    """Attention from x to the context's memory, projected only once where there is a cache. x (B, T, D) -> (B, T, D)."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         if context.memory is None:

@@ -1,8 +1,8 @@
 """What attention remembers of earlier tokens. Passed in with the context, never stored on a module.
 
-A cache keeps, for every layer, the projection's state (keys and values as they are attended to), and once for all layers
-that remember alike, where their slots stand. Every rule of a mask reads those positions, so slots may lie in any order
-and rows may have any padding: nothing else has to know.
+A cache keeps, for every layer, the projection's state (keys and values as they are attended to), and once for all
+layers that remember alike, where their slots stand. The rules of a mask read those positions, so slots may lie in any
+order and rows may have any padding: nothing else has to know.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from regard.errors import RegardError
 from regard.layers.places import Places
 
 State = tuple[Tensor, ...]  # each (B, G, S, ...)
@@ -53,7 +54,7 @@ class Preallocated:
     def begin(self, new: Places, batch: int) -> None:
         self._from = 0 if self.places is None else self.places.length
         if self._from + new.length > self.capacity:
-            raise ValueError(f"a cache of {self.capacity} slots cannot take {self._from} + {new.length} tokens")
+            raise RegardError("core.cache_full", capacity=self.capacity, held=self._from, new=new.length)
         self.places = new if self.places is None else _joined(self.places, new, batch)
 
     def add(self, layer: int, state: State) -> State:
@@ -131,10 +132,9 @@ class Cache:
         for memory in dict.fromkeys(self.layers):
             memory.begin(new, batch)
         if new.start is None:
-            reached = new.positions.amax(-1) + 1
-            self._next = reached if self._next is None else torch.maximum(self._next, reached)
-        elif self._next is not None:
-            self._next = self._next + new.length
+            reached = (new.positions.amax(-1) + 1).expand(batch)
+            # A row that is padding in this call stays where it was.
+            self._next = reached.clamp(min=self.length if self._next is None else self._next)
         self.length += new.length
 
     def following(self, length: int, device: torch.device | str | None = None) -> Places:

@@ -16,13 +16,14 @@ from regard.layers.places import Places
 from regard.ops.random import Key
 
 T = TypeVar("T")
+HEAD, DECODER = -1, -2  # places in the tree of keys beside the layers, which count from 0
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Context:
     """What the sublayers are told besides x.
 
-    mask         who may attend to whom; the model adds its own (a decoder's is causal)
+    mask         who may attend to whom; the model adds its own (a decoder's is causal, but for a prefix given here)
     positions    (B, T) int64, -1 for what is no token; None: counted from 0, or on from the cache
     types        (B, T) int64, the kind of each token (BERT's sentence A or B)
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
@@ -45,31 +46,40 @@ class Context:
     @staticmethod
     def packed(lengths: Sequence[int], device: torch.device | str | None = None, **others: Any) -> Context:
         """Documents of these lengths, end to end in one row (1, N): no padding, and none sees another."""
-        positions = torch.cat([torch.arange(length, device=device) for length in lengths]).unsqueeze(0)
-        return Context(mask=Mask(documents=tuple(lengths)), positions=positions, **others)
+        places = Places.packed(lengths, device)
+        return Context(mask=Mask(documents=tuple(lengths)), positions=places.positions, **others)
 
     @staticmethod
-    def padded(lengths: Sequence[int], device: torch.device | str | None = None, **others: Any) -> Context:
-        """Rows of these lengths, padded on the right to the longest (B, T); padding is never seen."""
+    def padded(
+        lengths: Sequence[int], device: torch.device | str | None = None, cache: Cache | None = None, **others: Any
+    ) -> Context:
+        """Rows of these lengths, padded on the right to the longest (B, T); padding is never seen.
+
+        With a ``cache``, each row counts on from what it holds of it.
+        """
         places = Places.padded(lengths, device)
-        return Context(positions=None if places.plain else places.positions, **others)
+        if places.plain:
+            return Context(cache=cache, **others)
+        positions = places.positions
+        if cache is not None:
+            positions = torch.where(positions < 0, -1, cache.following(places.length, device).positions)
+        return Context(positions=positions, cache=cache, **others)
 
     def open(self, shape: tuple[int, int], device: torch.device, mask: Mask | None = None) -> Context:
         """This context ready for one forward pass over tokens of ``shape`` (B, T), under the model's own ``mask``."""
+        both = self.mask if mask is None else _widened(mask, self.mask) & self.mask
+        _check(both, self.positions, self.cache, shape)
         B, T = shape
         if self.positions is not None:
-            if self.positions.shape[-1] != T:
-                raise RegardError("core.positions", positions=tuple(self.positions.shape), tokens=(B, T))
             queries = Places(self.positions)
+        elif both.documents is not None:
+            queries = Places.packed(both.documents, device)
         elif self.cache is not None:
             queries = self.cache.following(T, device)
         else:
             queries = Places.count(0, T, device)
-        if self.mask.documents is not None and (self.cache is not None or sum(self.mask.documents) != T or B != 1):
-            raise RegardError("core.documents", total=sum(self.mask.documents), tokens=(B, T))
         if self.cache is not None:
             self.cache.begin(queries, B)
-        both = self.mask if mask is None else mask & self.mask
         return replace(self, mask=both, queries=queries, shared={})
 
     def at(self, layer: int) -> Context:
@@ -79,6 +89,23 @@ class Context:
     def inside(self, part: int) -> Context:
         """The same with the randomness of part ``part``."""
         return self if self.key is None else replace(self, key=self.key.at(part))
+
+    def apart(self) -> Context:
+        """The same with what is shared so far, but from here on sharing nothing with other layers.
+
+        For a block that runs a second time in the backward pass: what it shared the first time would not be made again.
+        """
+        return replace(self, shared=dict(self.shared))
+
+    def valid(self, length: int) -> Tensor | None:
+        """Bool (B|1, T): which of the ``length`` tokens of this context are tokens, not padding; None when all are."""
+        found = None if self.positions is None else self.positions >= 0
+        for term in self.mask.terms:
+            if term.lengths is not None:
+                index = torch.arange(length, device=term.lengths.device)
+                inside = index < term.lengths.unsqueeze(-1)
+                found = inside if found is None else found & inside
+        return found
 
     def places(self) -> Places:
         """Where the tokens of this pass stand."""
@@ -126,13 +153,15 @@ def _self_parts(context: Context, own: Mask | None, keys: Places) -> tuple[Part,
 def _memory_parts(context: Context) -> tuple[Part, ...]:
     mask, memory = context.memory_mask, context.memory
     assert memory is not None
-    if mask.documents is None or mask.memory_documents is None:
+    q, k = context.mask.documents, mask.memory_documents
+    if q is None and k is None and mask.documents is None:
         keys = Places.count(0, memory.shape[1], memory.device)
         # Where a query stands says nothing about the memory: only the memory's own rules hold.
         return (Part(0, context.places(), keys, mask.bind(Places(context.places().positions), keys)),)
-    if len(mask.documents) != len(mask.memory_documents):
-        raise RegardError("core.memory_documents", q=len(mask.documents), k=len(mask.memory_documents))
-    return _documents(mask, mask.documents, mask.memory_documents, context)
+    if not q or not k or len(q) != len(k) or mask.documents not in (None, q) or sum(k) != memory.shape[1]:
+        found = (len(q or ()), len(k or ()), len(mask.documents or ()), sum(k or ()), memory.shape[1])
+        raise RegardError("core.memory_documents", q=found[0], k=found[1], named=found[2], total=found[3], s=found[4])
+    return _documents(mask, q, k, context)
 
 
 def _documents(mask: Mask, q: tuple[int, ...], k: tuple[int, ...], context: Context) -> tuple[Part, ...]:
@@ -151,3 +180,26 @@ def _documents(mask: Mask, q: tuple[int, ...], k: tuple[int, ...], context: Cont
         k_places = q_places if q_length == k_length else Places.count(0, k_length, device)
         parts.append(Part(count, q_places, k_places, inside.bind(q_places, k_places)))
     return tuple(parts)
+
+
+def _widened(own: Mask, given: Mask) -> Mask:
+    """A model's own causal mask gives way to a prefix of the context: no intersection of the two could show it."""
+    prefix = next((term.prefix for term in given.terms if term.prefix is not None), None)
+    return replace(own, prefix=prefix) if own.causal and own.prefix is None else own
+
+
+def _check(mask: Mask, positions: Tensor | None, cache: Cache | None, shape: tuple[int, int]) -> None:
+    """Refuses what would be computed otherwise than meant."""
+    B, T = shape
+    if positions is not None and (positions.dim() != 2 or positions.shape[0] not in (1, B) or positions.shape[1] != T):
+        raise RegardError("core.positions", positions=tuple(positions.shape), tokens=shape)
+    documents = mask.documents
+    if documents is not None and (cache is not None or sum(documents) != T or B != 1 or min(documents) < 1):
+        raise RegardError("core.documents", total=sum(documents), least=min(documents, default=0), tokens=shape)
+    if cache is None:
+        return
+    if not any(term.causal or term.predicate for term in mask.terms):
+        raise RegardError("core.cache_not_causal")
+    for rule in ("lengths", "segments"):
+        if any(getattr(term, rule) is not None for term in mask.terms):
+            raise RegardError("core.cache_with", rule=rule)

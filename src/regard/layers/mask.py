@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -25,7 +24,8 @@ class Mask:
 
     causal     a query sees keys at its own position and before
     window     ... only keys less than this many positions away, on either side
-    prefix     with ``causal``: the first so many positions (int, or (B,)) are seen by all (prefix LM, Raffel 2020)
+    prefix     with ``causal``: the first so many positions (int, or (B,)) are seen by all (prefix LM, Raffel et al.
+               2020)
     lengths    (B,) keys from this index on are padding
     segments   (B, T): a query sees only keys with its own number (packed rows)
     documents  lengths of the documents that make up the one row: each is attended to as if it were alone, and no
@@ -47,11 +47,12 @@ class Mask:
 
     def __and__(self, other: Mask) -> Mask:
         """Visible where both allow it."""
-        if not self._rules and not self.also and self.documents is None:
+        if self._empty:
             return other
-        if not other._rules and not other.also and other.documents is None:
+        if other._empty:
             return self
-        documents, memory = self.documents or other.documents, self.memory_documents or other.memory_documents
+        documents = _agreed(self.documents, other.documents)
+        memory = _agreed(self.memory_documents, other.memory_documents)
         mine, theirs = (replace(m, documents=None, memory_documents=None, also=()) for m in (self, other))
         return replace(mine, documents=documents, memory_documents=memory, also=(*self.also, theirs, *other.also))
 
@@ -62,10 +63,14 @@ class Mask:
     def inside_document(self) -> Mask:
         """The rules that hold inside each document of a row. Rules that number rows or slots of a batch cannot."""
         for term in self.terms:
-            for rule in ("lengths", "segments"):
-                if getattr(term, rule) is not None:
+            for rule in ("lengths", "segments", "prefix"):
+                if isinstance(getattr(term, rule), Tensor):
                     raise RegardError("core.documents_with", rule=rule)
         return replace(self, documents=None, memory_documents=None)
+
+    @property
+    def _empty(self) -> bool:
+        return not (self._rules or self.also or self.documents or self.memory_documents)
 
     @property
     def _rules(self) -> tuple[str, ...]:
@@ -91,6 +96,8 @@ class Mask:
             index = torch.arange(k.length, device=k.positions.device)
             allowed = _both(allowed, (index < self.lengths.view(-1, 1)).unsqueeze(1))
         if self.segments is not None:
+            if not self.segments.shape[-1] == q.length == k.length:
+                raise RegardError("core.segments", segments=self.segments.shape[-1], q=q.length, k=k.length)
             allowed = _both(allowed, self.segments.unsqueeze(-1) == self.segments.unsqueeze(-2))
         if self.predicate is not None:
             allowed = _both(allowed, self.predicate(q_at, k_at))
@@ -98,39 +105,39 @@ class Mask:
 
 
 class Bound:
-    """A mask at given places; what the cores see (``ops.attention.Visible``). Tensors are built once, when asked for."""
+    """A mask at given places; what the cores see (``ops.attention.Visible``). Its tensor is built once, when asked for.
+
+    everything      every query sees every key
+    lower_triangle  T == S and query t sees exactly the keys 0..t
+    """
 
     def __init__(self, mask: Mask, q: Places, k: Places) -> None:
         self.mask, self.q, self.k = mask, q, k
-
-    @cached_property
-    def everything(self) -> bool:
-        if not self.k.plain:
-            return False
-        rules = self._rules
-        one_newest = self.q.start is not None and self.q.length == 1 and self.q.start + 1 == self.k.length
-        return not rules or (rules == {"causal"} and one_newest)
-
-    @cached_property
-    def lower_triangle(self) -> bool:
-        same = self.k.plain and self.q.start == 0 and self.q.length == self.k.length
-        return same and self._rules == {"causal"}
-
-    @cached_property
-    def tensor(self) -> Tensor | None:
-        allowed = None if self.k.plain else (self.k.positions >= 0).unsqueeze(-2)
-        for term in self.mask.terms:
-            own = term.allows(self.q, self.k)
-            if own is not None:
-                allowed = own if allowed is None else allowed & own
-        if allowed is None:
-            return None
-        return allowed.expand(-1, self.q.length, self.k.length).unsqueeze(1)
+        rules = {rule for term in mask.terms for rule in term._rules}
+        one_newest = q.start is not None and q.length == 1 and q.start + 1 == k.length
+        self.everything = k.plain and (not rules or (rules == {"causal"} and one_newest))
+        self.lower_triangle = k.plain and q.start == 0 and q.length == k.length and rules == {"causal"}
+        self._tensor: Tensor | None = None
 
     @property
-    def _rules(self) -> set[str]:
-        return {rule for term in self.mask.terms for rule in term._rules}
+    def tensor(self) -> Tensor | None:
+        """Bool (B|1, 1, T, S); None where every query sees every key."""
+        if self._tensor is None:
+            allowed = None if self.k.plain else (self.k.positions >= 0).unsqueeze(-2)
+            for term in self.mask.terms:
+                own = term.allows(self.q, self.k)
+                allowed = own if allowed is None else _both(own, allowed)
+            if allowed is not None:
+                self._tensor = allowed.expand(-1, self.q.length, self.k.length).unsqueeze(1)
+        return self._tensor
 
 
 def _both(a: Tensor | None, b: Tensor) -> Tensor:
     return b if a is None else a & b
+
+
+def _agreed(a: tuple[int, ...] | None, b: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """The documents' lengths, which two masks of one row cannot see differently."""
+    if a and b and a != b:
+        raise RegardError("core.documents_differ", a=len(a), b=len(b))
+    return a or b

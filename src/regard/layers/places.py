@@ -31,6 +31,13 @@ class Places:
         counted = torch.arange(longest, device=device).repeat(len(lengths), 1)
         return Places(counted.masked_fill(counted >= torch.tensor(lengths, device=device).unsqueeze(1), -1))
 
+    @staticmethod
+    def packed(lengths: Sequence[int], device: torch.device | str | None = None) -> Places:
+        """One row of documents of these lengths, each counted from 0."""
+        if len(lengths) == 1:
+            return Places.count(0, lengths[0], device)
+        return Places(torch.cat([torch.arange(length, device=device) for length in lengths]).unsqueeze(0))
+
     @property
     def length(self) -> int:
         return self.positions.shape[-1]

@@ -1,7 +1,8 @@
 """What attention knows of order. Absolute encodings, which are added to the input, live in ``embed``.
 
-A position prepares once per forward pass for the places of queries and keys, and all layers that hold it share the result:
-``rotate`` turns q and new k, ``bias`` gives what is added to the scaled scores. Both do nothing unless said otherwise.
+A position prepares once per forward pass for the places of queries and keys, and all layers that hold it share the
+result: ``rotate`` turns q and new k, ``bias`` gives what is added to the scaled scores. Both do nothing unless said
+otherwise.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from regard.errors import RegardError
 from regard.layers.places import Places
 from regard.ops import rotary
 
@@ -111,9 +113,8 @@ class _Fixed(Prepared):
 
 
 class Buckets(Position):
-    """One learned bias per head and bucket of distances, near ones exact, far ones logarithmic (T5, Raffel et al. 2020).
-
-    Held by all layers of a stack, so that they share it. weight (buckets, H).
+    """One learned bias per head and bucket of distances, near ones exact, far ones logarithmic (T5, Raffel et al.
+    2020). Held by all layers of a stack, so that they share it. weight (buckets, H).
     """
 
     def __init__(self, heads: int, *, buckets: int = 32, furthest: int = 128, both_sides: bool) -> None:
@@ -177,6 +178,8 @@ class TransformerXLRelative(Position):
 
     def __init__(self, dim: int, heads: int, head_dim: int) -> None:
         super().__init__()
+        if dim % 2:
+            raise RegardError("core.even", dim=dim)
         self.dim, self.heads, self.head_dim = dim, heads, head_dim
         self.distance = nn.Linear(dim, heads * head_dim, bias=False)
         self.u = nn.Parameter(torch.zeros(heads, head_dim))
@@ -192,7 +195,7 @@ class _Distant(Prepared):
 
     @cached_property
     def distances(self) -> tuple[Tensor, Tensor]:
-        """Projected sinusoids of all distances that occur, (H, K, R), and which of them each pair has, (B|1, 1, T, S)."""
+        """Projected sinusoids of all distances that occur, (H, K, R), and which of them each pair has (B|1, 1, T, S)."""
         own, distances = self.position, _distances(self.q, self.k)
         least, most = int(distances.min()), int(distances.max())
         seen = torch.arange(least, most + 1, device=distances.device).float()

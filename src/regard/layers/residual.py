@@ -15,9 +15,9 @@ from regard.ops.random import Key, dropout
 class Residual:
     """``then(x + scale * drop(after(sublayer(before(x)))))``; each norm may be missing.
 
-    Pre-norm sets ``before`` (GPT-2), post-norm ``then`` (the 2017 Transformer, BERT), sandwich ``before`` and ``after``.
-    dropout: rate on the elements of the branch. skip: rate at which the whole branch is skipped, per row of the batch
-    (stochastic depth, Huang et al. 2016).
+    Pre-norm sets ``before`` (GPT-2), post-norm ``then`` (the 2017 Transformer, BERT), sandwich ``before`` and
+    ``after``. dropout: rate on the elements of the branch. skip: rate at which the whole branch is skipped, drawn for
+    each sequence (stochastic depth, Huang et al. 2016).
     """
 
     sublayer: nn.Module
@@ -59,7 +59,9 @@ class Block(nn.Module):
         y = self._normed(f"{name}_after", y)
         if scale != 1.0:
             y = y * scale
-        return y if context.key is None else _dropped(y, rate, skip, context.key.at(2 * part + 1))
+        if context.key is None:
+            return y
+        return _dropped(y, rate, skip, context.key.at(2 * part + 1), context.mask.documents)
 
     def written(self, name: str, x: Tensor) -> Tensor:
         """The stream after sublayer ``name`` was added to it."""
@@ -70,10 +72,10 @@ class Block(nn.Module):
         return x if norm is None else norm(x)
 
 
-def _dropped(y: Tensor, rate: float, skip: float, key: Key) -> Tensor:
+def _dropped(y: Tensor, rate: float, skip: float, key: Key, documents: tuple[int, ...] | None) -> Tensor:
     drop, skipped = dropout(rate, key.at(0)), dropout(skip, key.at(1))
     y = y if drop is None else drop(y)
-    return y if skipped is None else skipped.rows(y)
+    return y if skipped is None else skipped.sequences(y, documents)
 
 
 class Stack(nn.Module):

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.layers.attention import Attention
+from regard.errors import RegardError
+from regard.layers.attention import Attention, CrossAttention
 from regard.layers.cache import Cache, Growing, Memory, Preallocated, Ring
-from regard.layers.context import Context
+from regard.layers.context import DECODER, Context
 from regard.layers.mask import Mask
 from regard.layers.residual import Stack
 from regard.ops.random import Key
@@ -27,7 +28,7 @@ class Transformer(nn.Module):
         self.embed, self.stack, self.head = embed, stack, head
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """What the head makes of it: logits (B, T, V), or one row for each sequence. x (B, T) int64 or what embed takes."""
+        """What the head makes of x (B, T) int64, or what embed takes: logits (B, T, V), or one row for each sequence."""
         context = _keyed(self, context)
         return self.head(self.hidden(x, context), context)
 
@@ -65,8 +66,9 @@ class EncoderDecoder(nn.Module):
         """Logits (B, T, V) for target (B, T) given source (B, S); the source's padding is hidden from the target."""
         source_context = _keyed(self, source_context)
         memory = self.encode(source, source_context)
-        mask = memory_mask(source_context, context)
-        context = replace(_keyed(self, context), memory=memory, memory_mask=mask)
+        context = _keyed(self, context)
+        mask = memory_mask(source_context, context) & context.memory_mask
+        context = replace(context, memory=memory, memory_mask=mask)
         return self.head(self.hidden(target, context), context)
 
     def encode(self, source: Tensor, context: Context | None = None) -> Tensor:
@@ -76,9 +78,10 @@ class EncoderDecoder(nn.Module):
 
     def hidden(self, target: Tensor, context: Context) -> Tensor:
         """The decoder's output (B, T, D) over ``context.memory``."""
-        key = None if context.key is None else context.key.at(1)  # the encoder's draws are other draws
-        context = replace(context, key=key)
-        context = _keyed(self, context).open((target.shape[0], target.shape[1]), target.device, self.mask)
+        context = _keyed(self, context)
+        if context.key is not None:
+            context = replace(context, key=context.key.at(DECODER))  # the encoder's draws are other draws
+        context = context.open((target.shape[0], target.shape[1]), target.device, self.mask)
         return self.stack(self.target_embed(target, context), context)
 
     def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
@@ -86,14 +89,19 @@ class EncoderDecoder(nn.Module):
         return _cache(self.stack, capacity)
 
 
-def memory_mask(source: Context, target: Context | None = None) -> Mask:
+def memory_mask(source: Context, target: Context) -> Mask:
     """Who of the target may see which of the source: its tokens, not its padding; its own document, no other."""
     if source.mask.documents is not None:
-        documents = None if target is None else target.mask.documents
-        return Mask(documents=documents, memory_documents=source.mask.documents)
-    if source.positions is not None:
-        return Mask(lengths=(source.positions >= 0).sum(-1))
-    return Mask()
+        return Mask(documents=target.mask.documents, memory_documents=source.mask.documents)
+    if source.positions is None and not any(term.lengths is not None for term in source.mask.terms):
+        return Mask()
+
+    def tokens(q: Tensor, k: Tensor) -> Tensor:
+        valid = source.valid(k.shape[-1])
+        assert valid is not None
+        return valid.unsqueeze(1)
+
+    return Mask(predicate=tokens)
 
 
 def _keyed(model: nn.Module, context: Context | None) -> Context:
@@ -107,9 +115,12 @@ def _keyed(model: nn.Module, context: Context | None) -> Context:
 def _cache(stack: Stack, capacity: int | None) -> Cache:
     made: dict[int | None, Memory] = {}
     layers = []
-    for number in stack.order:
-        attention = next(m for m in stack.blocks[number].modules() if isinstance(m, Attention))
-        window = None if attention.mask is None else attention.mask.window
+    for layer, number in enumerate(stack.order):
+        attentions = [m for m in stack.blocks[number].modules() if isinstance(m, Attention)]
+        found = [attention for attention in attentions if not isinstance(attention, CrossAttention)]
+        if len(found) > 1:
+            raise RegardError("core.cache_attentions", layer=layer, count=len(found))
+        window = found[0].mask.window if found and found[0].mask is not None else None
         if window not in made:
             made[window] = Ring(window) if window else Preallocated(capacity) if capacity else Growing()
         layers.append(made[window])

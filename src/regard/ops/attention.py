@@ -68,13 +68,16 @@ def fused(
     grouped = q.shape[1] != k.shape[1]
     if bias is None and mask.lower_triangle:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale, enable_gqa=grouped)
+    bias = None if bias is None else bias.to(q.dtype)
     visible = None if mask.everything else mask.tensor
-    if bias is None or visible is None:
-        attn_mask = visible if bias is None else bias.to(q.dtype)
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, scale=scale, enable_gqa=grouped)
-    hidden = torch.where(visible, bias.to(q.dtype), float("-inf"))
-    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=hidden, scale=scale, enable_gqa=grouped)
-    return torch.where(visible.any(-1, keepdim=True), mixed, 0.0)
+    if visible is None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale, enable_gqa=grouped)
+    # What a kernel makes of a row that sees nothing is its own affair: such a row sees all, and its result is dropped.
+    sees = visible.any(-1, keepdim=True)
+    shown = visible | ~sees
+    added = shown if bias is None else torch.where(shown, bias, float("-inf"))
+    mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=added, scale=scale, enable_gqa=grouped)
+    return torch.where(sees, mixed, 0.0)
 
 
 def soft_capped(cap: float) -> Core:

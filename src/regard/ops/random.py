@@ -48,7 +48,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout at ``rate`` with the mask of ``key`` (Srivastava et al. 2014), scaled so that expectations stay."""
+    """Dropout at ``rate`` below 1 with the mask of ``key`` (Srivastava et al. 2014), scaled so that expectations stay."""
 
     rate: float
     key: Key
@@ -57,10 +57,14 @@ class Dropout:
         keep = self.key.keep(x.shape, self.rate, x.device)
         return x * (keep.to(x.dtype) * (1.0 / (1.0 - self.rate)))
 
-    def rows(self, x: Tensor) -> Tensor:
-        """Drops whole rows along dimension 0: stochastic depth (Huang et al. 2016)."""
-        keep = self.key.keep((x.shape[0],), self.rate, x.device).to(x.dtype) / (1.0 - self.rate)
-        return x * keep.view(-1, *[1] * (x.dim() - 1))
+    def sequences(self, x: Tensor, documents: Sequence[int] | None = None) -> Tensor:
+        """Drops whole sequences: stochastic depth (Huang et al. 2016). x (B, T, D), a row a sequence; or one row of
+        documents of these lengths."""
+        count = x.shape[0] if documents is None else len(documents)
+        keep = self.key.keep((count,), self.rate, x.device).to(x.dtype) / (1.0 - self.rate)
+        if documents is None:
+            return x * keep.view(-1, 1, 1)
+        return x * keep.repeat_interleave(torch.tensor(documents, device=x.device)).view(1, -1, 1)
 
 
 def dropout(rate: float, key: Key | None) -> Dropout | None:

@@ -21,8 +21,10 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def frequencies(size: int, base: float) -> Tensor:
-    """Angle per position of each of ``size / 2`` pairs: ``base ** (-2 i / size)``, float32, always on the CPU: a model laid
-    out without memory still knows its angles."""
+    """Angle per position of each of ``size / 2`` pairs: ``base ** (-2 i / size)``, float32.
+
+    Always on the CPU: a model laid out without memory still knows its angles.
+    """
     return 1.0 / base ** (torch.arange(0, size, 2, dtype=torch.int64, device="cpu").float() / size)
 
 

@@ -20,6 +20,9 @@ class Pairs:
 
     pad, bos, eos, unk, mask, cls, sep = PAD, BOS, EOS, UNK, MASK, CLS, SEP
     size = FIRST + 2 * len(LETTERS)
+    specials = frozenset(range(SPACE))
+    roles = {"mask": "[MASK]"}  # noqa: RUF012
+    lossless = True
 
     def encode(self, text, pair=None, *, special=True, context=None):
         ids, place = [], 0

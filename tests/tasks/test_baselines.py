@@ -23,6 +23,8 @@ def test_naive_bayes_by_hand():
     # "b": class 0 has 2/3 * (1 + 1)/(3 + 3), class 1 has 1/3 * (1 + 1)/(2 + 3).
     # "b c": 2/3 * 2/6 * 1/6 against 1/3 * 2/5 * 2/5.
     assert model.answer(["b", "b c", "unknown words"]).tolist() == [0, 1, 0]
+    # With "b b b b" in class 0 too: 3/4 * 6/10 * 6/10 * 1/10 against 1/4 * 2/5 * 2/5 * 2/5, though c is new to class 0.
+    assert NaiveBayes(["a a", "b", "b c", "b b b b"], [0, 0, 1, 0], 2).answer(["b b c"]).tolist() == [0]
 
 
 def test_logistic_regression_is_at_its_optimum():

@@ -17,12 +17,14 @@ ROWS = [
 ]
 
 
+LABELS = ("bad", "good", "so-so")
+
+
 def classification(tokenizer, context=31, **settings):
-    return tasks.get("classification", settings, tokenizer, context=context, labels=tasks.labels(ROWS))
+    return tasks.get("classification", settings, tokenizer, context=context, labels=LABELS)
 
 
-def test_labels_come_from_the_data_or_the_recipe(pairs):
-    assert tasks.labels(ROWS) == ("bad", "good", "so-so")
+def test_the_recipes_labels_stand_before_those_found(pairs):
     assert classification(pairs).labels == ("bad", "good", "so-so")
     assert classification(pairs, labels=("good", "bad", "so-so")).labels == ("good", "bad", "so-so")
     with pytest.raises(RegardError, match=r"only|at least two"):
@@ -57,7 +59,7 @@ def test_what_is_cut_is_counted(pairs):
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_packed_equals_separate(pairs, tiny, family):
-    task, model = classification(pairs), tiny(family, head="classify", labels=tasks.labels(ROWS))
+    task, model = classification(pairs), tiny(family, head="classify", labels=LABELS)
     samples = [sample for row in ROWS for sample in task.samples(row)]
     together = task.loss(model, task.collate(samples, range(4)), None)
     alone = [task.loss(model, task.collate([sample], [0]), None).item() for sample in samples]
@@ -66,7 +68,7 @@ def test_packed_equals_separate(pairs, tiny, family):
 
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
 def test_scores_and_predictions_agree(pairs, tiny, family):
-    task, model = classification(pairs), tiny(family, head="classify", labels=tasks.labels(ROWS))
+    task, model = classification(pairs), tiny(family, head="classify", labels=LABELS)
     bundle = type("Bundle", (), {"model": model, "tokenizer": pairs})()
     asked = [row for row in ROWS if row["text"]]
     predicted = task.predict(bundle, [row["text"] for row in asked])
@@ -83,8 +85,15 @@ def test_scores_and_predictions_agree(pairs, tiny, family):
     assert list(predicted[1]["probabilities"].values()) == pytest.approx(shares, rel=1e-4)
 
 
+def test_scoring_drops_nothing(pairs, tiny):
+    task, model = classification(pairs), tiny("bert", head="classify", labels=LABELS, dropout=0.5)
+    quiet = [task.predict(type("Bundle", (), {"model": model.eval()})(), ["abc d", "hh"])]
+    noisy = [task.predict(type("Bundle", (), {"model": model.train()})(), ["abc d", "hh"])]
+    assert quiet == noisy and model.training
+
+
 def test_a_text_longer_than_the_context_is_refused_in_prediction(pairs, tiny):
-    task, model = classification(pairs), tiny("bert", head="classify", labels=tasks.labels(ROWS))
+    task, model = classification(pairs), tiny("bert", head="classify", labels=LABELS)
     bundle = type("Bundle", (), {"model": model, "tokenizer": pairs})()
     with pytest.raises(RegardError, match=r"42.*31"):
         task.predict(bundle, ["a" * 40])

@@ -13,17 +13,18 @@ Names and settings are known without torch; `get` imports the one file it needs.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regard.errors import ConfigError
 from regard.tasks.config import CausalLM, Classification, Config, MaskedLM, Seq2Seq
 
 if TYPE_CHECKING:
+    from regard.bundle import Bundle
     from regard.inputs.tokenizer import Tokenizer
     from regard.tasks.base import Task
 
-__all__ = ["CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "labels", "names"]
+__all__ = ["CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "names", "of"]
 
 _TASKS: dict[str, tuple[str, type[Any]]] = {
     "causal-lm": ("causal_lm", CausalLM),
@@ -63,9 +64,9 @@ def get(
     return build(settings, tokenizer, context=context, labels=tuple(labels))
 
 
-def labels(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
-    """The labels that occur in the training data, sorted: the classes of a classification that names none."""
-    return tuple(sorted({str(row["label"]) for row in rows if row.get("label") is not None}))
+def of(bundle: Bundle, settings: Config | None = None) -> Task:
+    """The task that a bundle's model was made for; `settings` None = the usual ones."""
+    return get(bundle.task, settings or {}, bundle.tokenizer, context=bundle.context, labels=bundle.labels)
 
 
 def _entry(name: str) -> tuple[str, type[Any]]:

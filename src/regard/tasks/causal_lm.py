@@ -81,6 +81,7 @@ class CausalLMTask:
         """Bits per character of whole documents, comparable with the n-gram baselines.
 
         A character that the tokenizer cannot spell costs its unknown token and, on top, a choice among all of Unicode.
+        Under a tokenizer that is not `lossless` (lower case, joined spaces) they are of the text as it sees it.
         """
         nats = np.zeros(len(rows))
         tokens = np.zeros(len(rows), dtype=np.int64)
@@ -97,7 +98,7 @@ class CausalLMTask:
             name="model",
             scores=language_scores(nats[scored] + lost * math.log(SCALARS), characters, tokens[scored]),
             examples=len(scored),
-            details={"unknown_characters": int(lost.sum())},
+            details={"unknown_characters": int(lost.sum()), "lossless": self.tokenizer.lossless},
         )
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:

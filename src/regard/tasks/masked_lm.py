@@ -63,7 +63,7 @@ class MaskedLMTask:
         self._begin = special(tokenizer, self.name, "cls", "bos")
         self._end = special(tokenizer, self.name, "sep", "eos")
         self._mask = special(tokenizer, self.name, "mask")
-        self._special = _special_tokens(tokenizer)
+        self._special = np.asarray(sorted(tokenizer.specials), dtype=np.int64)
         self._ordinary = np.setdiff1d(np.arange(tokenizer.size), self._special)
 
     def samples(self, row: Row, *, index: int = 0, epoch: int = 0, seed: int = 0) -> list[Sample]:
@@ -142,7 +142,7 @@ class MaskedLMTask:
         return model.hidden(batch.tokens, context)[0, batch.where]
 
     def _fill(self, model: Any, text: str, candidates: int) -> dict[str, Any]:
-        mark = self.tokenizer.pieces([self._mask])[0]
+        mark = self.tokenizer.roles["mask"]
         parts = [self.tokenizer.encode(part, special=False) for part in text.split(mark)]
         if len(parts) == 1:
             raise RegardError("tasks.no_mask", text=text[:40], mask=mark)
@@ -190,8 +190,3 @@ def choose_words(words: np.ndarray, real: np.ndarray, rate: float, generator: np
         if not chosen or len(chosen) + len(group) <= budget:
             chosen += group
     return np.sort(np.asarray(chosen, dtype=np.int64))
-
-
-def _special_tokens(tokenizer: Tokenizer) -> np.ndarray:
-    named = (getattr(tokenizer, name) for name in ("pad", "bos", "eos", "unk", "mask", "cls", "sep"))
-    return np.asarray(sorted({token for token in named if token is not None}), dtype=np.int64)

@@ -1,0 +1,96 @@
+"""`regard predict`: texts in, a line of JSON out for each."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regard.cli.command import answer, argument, option, verb, wants_json
+from regard.cli.mistakes import Mistake
+from regard.errors import BadFileError
+from regard.generate.settings import Settings
+
+if TYPE_CHECKING:
+    from regard.bundle import Bundle
+    from regard.tasks.base import Task
+
+_AT_ONCE = 32  # lines read before the next answers are written
+_WRITERS = ("causal-lm", "seq2seq")
+
+
+@verb("predict")
+@argument("model", type=click.Path())
+@argument("texts", nargs=-1, metavar="[TEXT]...")
+@option("--candidates", type=click.IntRange(1))
+@option("--max-tokens", type=int)
+@option("--temperature", type=float)
+@option("--beams", type=int)
+@option("--seed", type=int)
+@option("--device", default="auto")
+@option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
+@option("--threads", type=click.IntRange(1))
+def command(
+    model: str, texts: tuple[str, ...], device: str, dtype: str, threads: int | None, **wanted: int | float | None
+) -> None:
+    from regard import bundle
+    from regard.cli.machine import chosen
+    from regard.train.run import Run
+
+    if not texts and sys.stdin.isatty():
+        raise Mistake("cli_predict.no_text")
+    loaded = bundle.load(model, **chosen(device, dtype, threads))
+    task = _task(loaded, Run(model).recipe.task_settings if Run(model).exists else None)
+    options = _options(task, {name: value for name, value in wanted.items() if value is not None})
+    predictions = _predictions(task, loaded, texts or _lines(), options)
+    if wants_json():
+        answer({"model": model, "task": task.name, "predictions": list(predictions)}, lambda screen: None)
+        return
+    for each in predictions:
+        click.echo(json.dumps(each, ensure_ascii=False))
+
+
+def _task(loaded: Bundle, settings: Any) -> Task:
+    from regard import tasks
+
+    return tasks.of(loaded, settings)
+
+
+def _options(task: Task, wanted: dict[str, Any]) -> dict[str, Any]:
+    """What the task's `predict` takes; an option that this task has no use for is a mistake, not ignored."""
+    if task.name in _WRITERS:
+        fitting = {name for name in wanted if name != "candidates"}
+    else:
+        fitting = {"candidates"} if task.name == "masked-lm" else set()
+    for name in wanted.keys() - fitting:
+        raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=task.name)
+    if task.name not in _WRITERS:
+        return wanted
+    # A translation has one best answer; a continuation is drawn.
+    usual = {"temperature": 0.0, "max_tokens": task.context} if task.name == "seq2seq" else {}
+    if wanted.get("beams", 1) > 1:
+        usual.pop("temperature", None)
+    return {"settings": Settings(**{**usual, **wanted})} if wanted or not usual else {}
+
+
+def _predictions(task: Task, loaded: Bundle, texts: Iterable[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    remaining = iter(texts)
+    while some := list(islice(remaining, _AT_ONCE)):
+        yield from task.predict(loaded, some, **options)
+        sys.stdout.flush()
+
+
+def _lines() -> Iterator[str]:
+    """The lines of stdin, empty ones passed over; UTF-8 whatever the terminal's encoding is."""
+    text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
+    try:
+        yield from (line.rstrip("\r\n") for line in text if line.strip())
+    except UnicodeDecodeError as error:
+        raise BadFileError("cli_predict.not_utf8", why=error.reason) from error
+    finally:
+        text.detach()

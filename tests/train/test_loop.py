@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_training import CONFIG, Model, Task, job, train
 from torch import nn
+from toy_training import CONFIG, Model, Task, job, train
 
 from regard.errors import ConfigError, RegardError
 from regard.ops.random import Key
@@ -101,10 +101,10 @@ def test_frozen_parameters_stay(tmp_path):
     assert moved == {name for name in before if name.startswith("blocks.1.")}
 
 
-@pytest.mark.parametrize(("patterns", "message"), [(("blok.*",), "matches no parameter"), (("*",), "no parameter to train")])
-def test_a_pattern_that_freezes_nothing_or_all_is_refused(tmp_path, patterns, message):
+@pytest.mark.parametrize(("pattern", "message"), [("blok.*", "matches no parameter"), ("*", "no parameter to train")])
+def test_a_pattern_that_freezes_nothing_or_all_is_refused(tmp_path, pattern, message):
     with pytest.raises(RegardError, match=message):
-        train(tmp_path / "run", CONFIG, freeze=patterns)
+        train(tmp_path / "run", CONFIG, freeze=(pattern,))
 
 
 class Scored(Task):
@@ -156,7 +156,7 @@ class Wide(nn.Module):
 
     def forward(self, x, context):
         self.calls += 1
-        slope = context.once("slope", lambda: context.table.exp())
+        slope = context.once("slope", context.table.exp)
         keep = context.key.keep(x.shape, 0.5)
         return x + torch.tanh(self.inner(x)) * keep * slope
 

@@ -235,7 +235,7 @@ def test_another_model_s_checkpoint_is_refused(tmp_path):
         fit(work, found, Silent(), Stop())
 
 
-# ------------------------------------------------------------------------------------------------------------- not finite
+# ----------------------------------------------------------------------------------------------------------- not finite
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 
 class Average:
@@ -24,7 +24,8 @@ class Average:
         """`updates`: how many the model has had, this one included."""
         keep = min(self.decay, (1 + updates) / (10 + updates))
         current = dict(model.named_parameters())
-        torch._foreach_lerp_(list(self.weights.values()), [current[name] for name in self.weights], 1 - keep)
+        for name, averaged in self.weights.items():
+            averaged.lerp_(current[name], 1 - keep)
 
     @contextmanager
     def worn(self, model: nn.Module) -> Iterator[None]:

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -42,7 +42,7 @@ class State:
     """Where a training is, in integers and the best score; with the tensors of a checkpoint, all there is to know."""
 
     step: int = 0  # updates made
-    place: Place = Place()
+    place: Place = field(default_factory=Place)
     scored: int = 0  # the step of the last scoring
     best: float | None = None
     best_step: int | None = None

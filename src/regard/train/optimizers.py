@@ -70,11 +70,11 @@ class Optimizers:
     """One or two optimisers that step as one. `names` gives each parameter's; `rate` is the peak learning rate."""
 
     parts: tuple[torch.optim.Optimizer, ...]
-    names: Mapping[Tensor, str]
+    names: Mapping[nn.Parameter, str]
     rate: float
 
     @property
-    def parameters(self) -> list[Tensor]:
+    def parameters(self) -> list[nn.Parameter]:
         return list(self.names)
 
     def step(self, factor: float) -> None:

@@ -1,4 +1,4 @@
-"""What is seen of a training while it goes on: a line that moves, lines of JSON, or nothing; and TensorBoard's files."""
+"""What is seen of a training as it goes on: a line that moves, lines of JSON, or nothing; and TensorBoard's files."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class DataConfig:
     source: str | None = None
     target: str | None = None
     unit: Literal["line", "paragraph", "file"] | None = None
-    augment: Augment = Augment()
+    augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
         verify(self)
@@ -86,7 +86,7 @@ class TokenizerConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class BatchConfig:
-    """`tokens` in the batch of one update, cut into `accumulate` micro-batches to save memory; the cut changes nothing."""
+    """`tokens` in the batch of one update, cut into `accumulate` micro-batches to save memory; that changes nothing."""
 
     tokens: int = 4096
     accumulate: int = 1

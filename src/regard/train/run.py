@@ -34,7 +34,6 @@ from regard.errors import BadFileError, RegardError
 from regard.train import recipe as recipes
 from regard.train.recipe import Recipe
 
-
 LOCK, HOLDER = ".lock", ".holder.json"
 
 
@@ -155,7 +154,7 @@ class Metrics:
     """metrics.jsonl, open for adding lines; `flush` brings them to the disk."""
 
     def __init__(self, run: Run):
-        self._file = open(run.metrics, "a", encoding="utf-8", newline="\n")
+        self._file = open(run.metrics, "a", encoding="utf-8", newline="\n")  # noqa: SIM115, closed by close()
 
     def add(self, line: dict[str, Any]) -> None:
         _write(self._file, line)

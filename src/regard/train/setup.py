@@ -28,7 +28,7 @@ from regard.words import nearest
 
 @dataclass(frozen=True, eq=False)
 class Setup:
-    """Everything but the weights. `recipe` has every setting that had to be found out; `base` is what its `base` names."""
+    """Everything but the weights. `recipe` has every setting that had to be found out; `base` is loaded."""
 
     recipe: Recipe
     train: Source
@@ -139,8 +139,8 @@ def find_tokenizer(recipe: Recipe, train: Source, folder: Path | None, base: Bun
 
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], base: Bundle | None) -> Any:
-    """The family's Config: the base's, changed as the recipe says, with vocabulary, head and classes as they must be."""
-    values = {key: value for key, value in recipe.model.items() if key != "family"}
+    """The family's Config: the base's, changed as the recipe says, with the vocabulary, head and classes it must have."""
+    values: dict[str, Any] = {key: value for key, value in recipe.model.items() if key != "family"}
     if base is not None:
         family = base.family
         if recipe.model.get("family", family) != family:

@@ -91,12 +91,9 @@ class Optimizers:
 
     def state(self) -> dict[str, Tensor]:
         """Everything an optimiser remembers, as "parameter/what" -> tensor; empty before the first step."""
-        return {
-            f"{self.names[parameter]}/{what}": value
-            for part in self.parts
-            for parameter, memory in part.state.items()
-            for what, value in memory.items()
-        }
+        memories = [(parameter, part.state[parameter]) for part in self.parts for parameter in part.state]
+        names = {id(parameter): name for parameter, name in self.names.items()}
+        return {f"{names[id(p)]}/{what}": value for p, memory in memories for what, value in memory.items()}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take up what `state()` gave, for the same parameters, under the same optimisers.

@@ -21,7 +21,7 @@ import platform
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 
 from regard import config, limits
 from regard.errors import BadFileError, RegardError
+from regard.tasks.scores import LOWER_IS_BETTER
 from regard.train import recipe as recipes
 from regard.train.recipe import Recipe
 
@@ -130,6 +131,16 @@ class Run:
         """The line of each scoring: step, held_out (score names to value, low and high), seconds."""
         return [line for line in _lines(self.metrics) if "held_out" in line]
 
+    def best(self) -> tuple[str, float, int] | None:
+        """(name, value, step) of the best of the primary scores; None where nothing was scored."""
+        found = []
+        for line in self.scores():
+            name, score = next(iter(line["held_out"].items()))
+            if score["value"] is not None:
+                found.append((name, score["value"], line["step"]))
+        lower = bool(found) and found[0][0] in LOWER_IS_BETTER
+        return min(found, key=lambda score: score[1] if lower else -score[1], default=None)
+
     def cut_metrics(self, step: int, scored: int) -> None:
         """Take back the lines of updates after `step` and of scorings after `scored`: they will be written again."""
         lines = [line for line in _lines(self.metrics) if line["step"] <= (scored if "held_out" in line else step)]
@@ -147,7 +158,11 @@ class Run:
     @property
     def size(self) -> int:
         """Bytes on the disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+        total = 0
+        for path in self.folder.rglob("*"):
+            with suppress(FileNotFoundError):  # a checkpoint that is being deleted
+                total += path.stat().st_size if path.is_file() else 0
+        return total
 
 
 class Metrics:

@@ -139,7 +139,7 @@ def find_tokenizer(recipe: Recipe, train: Source, folder: Path | None, base: Bun
 
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], base: Bundle | None) -> Any:
-    """The family's Config: the base's, changed as the recipe says, with the vocabulary, head and classes it must have."""
+    """The family's Config: the base's, changed as the recipe says, with vocabulary, head and classes as needed."""
     values: dict[str, Any] = {key: value for key, value in recipe.model.items() if key != "family"}
     if base is not None:
         family = base.family

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.explain.question import Question, logits
+from regard.explain.question import Question, at_least_single, logits
 from regard.explain.sites import stacks
 from regard.layers import Context, Stack
 
@@ -60,10 +60,10 @@ def _read_by_head(model: nn.Module) -> Stack:
 
 def _answered(model: Any, question: Question, stream: Tensor) -> Tensor:
     if question.rows:
-        return model.head(stream)[0].float()  # (T, V)
-    return model.head(stream, Context()).float()  # (1, classes)
+        return model.head(stream)[0]  # (T, V)
+    return model.head(stream, Context())  # (1, classes)
 
 
 def _best(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    shares, best = torch.softmax(logits, -1).topk(min(most, logits.shape[-1]))
+    shares, best = torch.softmax(at_least_single(logits), -1).topk(min(most, logits.shape[-1]))
     return best, shares

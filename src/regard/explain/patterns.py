@@ -1,7 +1,8 @@
 """What a head does, measured: the share of its attention that goes where a simple rule would send it.
 
 Each score is a mean over the queries that the rule applies to. A head is given a pattern's name when its score is at
-least half way from what even attention over the visible keys would score to 1.
+least half way from what even attention over the visible keys would score to 1; where several are, the one that applies
+to most queries names it.
 """
 
 from __future__ import annotations
@@ -53,9 +54,10 @@ def measure(
     targets = _targets(np.asarray(queries), np.asarray(keys), separators, crosses, visible)
     shares = {name: _share(weights, target) for name, target in targets.items()}
     chances = {name: float(_share(even[None], target)[0]) for name, target in targets.items()}
+    reach = {name: int(target.any(-1).sum()) for name, target in targets.items()}
     evenness = _evenness(weights, visible)
     return [
-        _measured({name: float(share[head]) for name, share in shares.items()}, chances, float(evenness[head]))
+        _measured({name: float(share[head]) for name, share in shares.items()}, chances, reach, float(evenness[head]))
         for head in range(len(weights))
     ]
 
@@ -70,7 +72,7 @@ def _targets(
     first = np.zeros((T, S), dtype=bool)
     first[:, 0] = True
     marks = np.zeros((T, S), dtype=bool)
-    marks[:, list(separators)] = True
+    marks[:, [at for at in separators if at > 0]] = True
     found = {"first": first, "separator": marks}
     if crosses:
         found["same"] = same
@@ -104,10 +106,10 @@ def _evenness(weights: np.ndarray, visible: np.ndarray) -> np.ndarray:
     return (entropy / np.log(count[asked])).mean(-1)
 
 
-def _measured(scores: dict[str, float], chances: dict[str, float], evenness: float) -> Measured:
+def _measured(scores: dict[str, float], chances: dict[str, float], reach: dict[str, int], evenness: float) -> Measured:
     above = {name: (score - chances[name]) / max(1.0 - chances[name], 1e-9) for name, score in scores.items()}
-    best = max(above, key=lambda name: above[name], default=None)
-    pattern = best if best is not None and above[best] >= HALF_WAY else None
+    fitting = [name for name in above if above[name] >= HALF_WAY]
+    pattern = max(fitting, key=lambda name: (reach[name], above[name]), default=None)
     if not np.isnan(evenness):
         scores = {**scores, "uniform": evenness}
         pattern = "uniform" if pattern is None and evenness >= EVEN else pattern

@@ -70,8 +70,13 @@ def logits(model: Any, question: Question, copies: int = 1) -> Tensor:
     if question.source is not None:
         context = Context(memory=model.encode(question.source.expand(copies, -1), Context()))
     if not question.rows:
-        return model(tokens, context).float().unsqueeze(1)
-    return model.head(model.hidden(tokens, context)[:, list(question.rows)]).float()
+        return at_least_single(model(tokens, context)).unsqueeze(1)
+    return at_least_single(model.head(model.hidden(tokens, context)[:, list(question.rows)]))
+
+
+def at_least_single(values: Tensor) -> Tensor:
+    """The values in float32, or in the wider type that they have."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def log_probability(question: Question, logits: Tensor) -> Tensor:
@@ -121,7 +126,9 @@ def _hidden_tokens(bundle: Bundle, text: str, target: str | None, device: torch.
 
 def _last_word(bundle: Bundle, ids: list[int], begin: int, end: int, device: torch.device) -> Question:
     words = bundle.tokenizer.words(ids)
-    last = next((word for word in reversed(words) if word is not None), None)
+    lettered = [any(one.isalnum() for one in piece) for piece in bundle.tokenizer.pieces(ids)]
+    real = [word for word, letters in zip(words, lettered, strict=True) if word is not None and letters]
+    last = real[-1] if real else None
     hidden = [at for at, word in enumerate(words) if word is not None and word == last]
     if not hidden:
         raise RegardError("explain.empty")

@@ -2,8 +2,10 @@
 
 gradient_x_input       (dlogit/de) . e: to first order, what the token adds to the answer's logit
 gradient_norm          |dlogit/de|: how strongly the logit reacts to the token, in any direction
-integrated_gradients   gradient x input, its gradient averaged on the straight line from the zero vector to the
-                       embedding (Sundararajan et al. 2017, equation 1); its sum is the change of the logit on that way
+integrated_gradients   (mean of dlogit/de on the straight line from the average vector of the vocabulary, a, to e)
+                       . (e - a); all inputs move together, and the sum over all of them is the change of the logit on
+                       that line (Sundararajan et al. 2017, equation 1 and completeness). The line does not start from
+                       zero: there the norms of a model without additive positions jump.
 """
 
 from __future__ import annotations
@@ -13,21 +15,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from regard.embed.tokens import Tokens
 from regard.errors import RegardError
-from regard.explain.question import Question, answer_logit, logits
+from regard.explain.question import Question, answer_logit, at_least_single, logits
 
-STEPS = 32  # points on the line of integrated gradients, at the middles of equal pieces
+STEPS = 32  # points on the line, placed and weighted by Gauss and Legendre
 AT_ONCE = 4096  # tokens in one pass: several points are computed as rows of a batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Salience:
-    """By method, a number (T,) for each token of one input, the sum over T being `rise` for integrated gradients
-    up to its error: the change of the answer's logit between zero vectors (in all inputs) and the embeddings."""
+    """By method, a number (T,) for each token of one input."""
 
     gradient_x_input: Tensor
     gradient_norm: Tensor
@@ -38,49 +40,54 @@ def saliency(model: Any, question: Question) -> tuple[list[Salience], float]:
     """For each input, the encoder's before the decoder's, its salience; and the rise of the answer's logit that the
     integrated gradients of all inputs together should sum to."""
     with torch.enable_grad():
-        (at_end, gradients, vectors) = _gradients(model, question, torch.ones(1))
-        means = [torch.zeros_like(each) for each in vectors]
-        points = (torch.arange(STEPS) + 0.5) / STEPS
-        for some in points.split(max(1, AT_ONCE // question.size)):
-            _, steps, _ = _gradients(model, question, some)
-            for mean, step in zip(means, steps, strict=True):
-                mean += step.sum(0, keepdim=True) / STEPS
-        at_start, _, _ = _gradients(model, question, torch.zeros(1))
+        at_end, gradients, ends = _gradients(model, question, torch.ones(1))
+        at_start, _, starts = _gradients(model, question, torch.zeros(1))
+        means = [torch.zeros_like(each) for each in ends]
+        points, weights = (torch.from_numpy(each) for each in np.polynomial.legendre.leggauss(STEPS))
+        for some in torch.arange(STEPS).split(max(1, AT_ONCE // question.size)):
+            _, slopes, _ = _gradients(model, question, (points[some] + 1) / 2)
+            for mean, slope in zip(means, slopes, strict=True):
+                mean += (slope * (weights[some] / 2).to(slope)[:, None, None]).sum(0, keepdim=True)
     found = [
         Salience(
-            gradient_x_input=(gradient * vector).sum(-1)[0],
+            gradient_x_input=(gradient * end).sum(-1)[0],
             gradient_norm=gradient.norm(dim=-1)[0],
-            integrated_gradients=(mean * vector).sum(-1)[0],
+            integrated_gradients=(mean * (end - start)).sum(-1)[0],
         )
-        for gradient, mean, vector in zip(gradients, means, vectors, strict=True)
+        for gradient, mean, start, end in zip(gradients, means, starts, ends, strict=True)
     ]
     return found, float(at_end - at_start)
 
 
-def _gradients(model: Any, question: Question, scales: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    """With every token's vector multiplied by scales (n,), a row of the batch each: the answer's logit (n,), its
-    gradient (n, T, D) with respect to each input's vectors, and those vectors (1, T, D) unscaled."""
-    with _leaves(model, scales) as found:
-        value = answer_logit(question, logits(model, question, copies=len(scales)))
-    leaves = [leaf for leaf, _ in found]
+def _gradients(model: Any, question: Question, places: Tensor) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """With every token's vector at `places` (n,) on its line, a row of the batch each: the answer's logit (n,), its
+    gradient (n, T, D) with respect to each input's vectors, and those vectors (n, T, D)."""
+    with _leaves(model, places) as leaves:
+        value = answer_logit(question, logits(model, question, copies=len(places)))
     gradients = torch.autograd.grad(value.sum(), leaves)
-    return value.detach(), [gradient.float() for gradient in gradients], [vectors for _, vectors in found]
+    return (
+        value.detach(),
+        [at_least_single(each) for each in gradients],
+        [at_least_single(each.detach()) for each in leaves],
+    )
 
 
 @contextmanager
-def _leaves(model: nn.Module, scales: Tensor) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """Within, the token vectors are scaled leaves of the graph; they are listed, with the vectors, as they are made."""
-    found: list[tuple[Tensor, Tensor]] = []
+def _leaves(model: nn.Module, places: Tensor) -> Iterator[list[Tensor]]:
+    """Within, the token vectors are leaves of the graph, each at `places` (n,) on the line from the vocabulary's
+    average to itself; they are listed as they are made."""
+    found: list[Tensor] = []
 
-    def scaled(module: nn.Module, arguments: Any, vectors: Tensor) -> Tensor:
-        leaf = (vectors.detach() * scales.to(vectors)[:, None, None]).requires_grad_()
-        found.append((leaf, vectors.detach()[:1].float()))
+    def placed(embedding: nn.Embedding, arguments: Any, vectors: Tensor) -> Tensor:
+        average, share = embedding.weight.detach().mean(0), places.to(vectors)[:, None, None]
+        leaf = torch.lerp(average.expand_as(vectors), vectors.detach(), share).requires_grad_()
+        found.append(leaf)
         return leaf
 
     embeddings = {id(module.tokens): module.tokens for module in model.modules() if isinstance(module, Tokens)}
     if not embeddings:
         raise RegardError("explain.no_tokens")
-    handles = [embedding.register_forward_hook(scaled) for embedding in embeddings.values()]
+    handles = [embedding.register_forward_hook(placed) for embedding in embeddings.values()]
     try:
         yield found
     finally:

@@ -29,8 +29,7 @@ function visible(text) {
     const code = one.charCodeAt(0);
     if (code === 32) return "␣";
     if (code === 10) return "↵";
-    if (code < 32) return String.fromCharCode(0x2400 + code);
-    if (code === 127) return "␡";
+    if (code === 9) return "⇥";
     return "⟨U+" + code.toString(16).toUpperCase().padStart(4, "0") + "⟩";
   });
 }

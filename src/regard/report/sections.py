@@ -267,17 +267,14 @@ def readable(text: str) -> str:
 
 def _shape(character: str) -> str:
     code = ord(character)
-    if character in " \n":
-        return "␣" if character == " " else "↵"
-    if code < 0x20:
-        return chr(0x2400 + code)
-    if code == 0x7F:
-        return "␡"
-    if 0x80 <= code < 0xA0 or code in _INVISIBLE or 0xD800 <= code < 0xE000:
+    if character in _SHAPES:
+        return _SHAPES[character]
+    if code < 0x20 or 0x7F <= code < 0xA0 or code in _INVISIBLE or 0xD800 <= code < 0xE000:
         return f"⟨U+{code:04X}⟩"
     return character
 
 
+_SHAPES = {" ": "␣", "\n": "↵", "\t": "⇥"}
 _INVISIBLE = frozenset(
     [0x00A0, 0x00AD, 0x061C, 0x180E, 0xFEFF, 0x2028, 0x2029, 0x3000]
     + [*range(0x2000, 0x2010), *range(0x202A, 0x2030), *range(0x205F, 0x2070), *range(0xFFF9, 0xFFFC)]

@@ -3,13 +3,14 @@
 const number = (cell) => (cell && cell.n !== undefined ? cell.n : null);
 
 function decimals(cells) {
-  const values = cells.map(number).filter((one) => one !== null);
   if (cells.every((one) => number(one) === null || one.whole)) return 0;
-  const largest = Math.max(...values.map(Math.abs));
-  return largest >= 1000 ? 0 : largest >= 100 ? 1 : largest >= 10 ? 2 : 3;
+  const sizes = cells.map(number).filter((one) => one).map(Math.abs);
+  const largest = Math.max(...sizes, 0);
+  return largest >= 1000 ? 0 : largest >= 100 ? 1 : largest >= 10 ? 2 : Math.min(...sizes, 1) < 0.1 ? 4 : 3;
 }
 
-const grouped = (value, digits) =>
+// A number that would round to 0 keeps its power of ten.
+const grouped = (value, digits) => value !== 0 && Math.abs(value) < 0.5 * 10 ** -digits ? short(value) :
   minus(value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits }));
 
 sections.numbers = (section) => make("div", { class: "tiles" }, section.numbers.map((one) => {
@@ -30,7 +31,7 @@ sections.table = (section) => {
     return tip(make("td", { class: "number" }, grouped(value, cell.whole ? 0 : digits[i])), () => [[said(section.columns[i]), four(value)]]);
   };
   return make("div", { class: "scroll" }, make("table", null,
-    make("thead", null, make("tr", null, section.columns.map((one, i) => make("th", { scope: "col", class: numeric[i] ? "number" : null }, said(one))))),
+    section.columns.every((one) => !said(one)) ? null : make("thead", null, make("tr", null, section.columns.map((one, i) => make("th", { scope: "col", class: numeric[i] ? "number" : null }, said(one))))),
     make("tbody", null, section.rows.map((row, r) => make("tr", { class: section.marked.includes(r) ? "marked" : null }, row.map(shown))))));
 };
 

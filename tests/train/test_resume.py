@@ -67,6 +67,7 @@ def test_a_new_training_is_the_same_to_the_bit(whole):
     assert metrics[-1]["loss"] < metrics[0]["loss"] / 2  # it does learn
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(whole, processes, tmp_path):
     """kill -9, 20 times, at any moment; the run that came of it is the uninterrupted one."""
     folder, draw, kills = tmp_path / "killed", random.Random(11), 0

@@ -76,7 +76,7 @@ class Run:
 
     @property
     def exists(self) -> bool:
-        return (self.folder / "recipe.toml").is_file()
+        return (self.folder / "asked.toml").is_file()
 
     @property
     def status(self) -> str:

@@ -59,7 +59,7 @@ SMALL = {
 FAMILY = {"windowed": "qwen3"}
 
 
-def tiny_bundle(name: str, seed: int = 5, **changes):
+def tiny_bundle(name: str, seed: int = 5, tokenizer=None, **changes):
     """A bundle whose weights are large enough for clear-cut choices, far from any tie."""
     family = FAMILY.get(name, name)
     config = models.config(family, {"vocab": Letters.size, "context": CONTEXT, **SMALL[name], **changes})
@@ -73,7 +73,7 @@ def tiny_bundle(name: str, seed: int = 5, **changes):
                 deviation = 0.2 if "embed" in name else 0.05 if name.endswith("attention.o.weight") else 0.6
                 weight.normal_(0, deviation, generator=generator)
     task = "seq2seq" if family == "vaswani" else "causal-lm"
-    return SimpleNamespace(model=model, tokenizer=Letters(), family=family, task=task)
+    return SimpleNamespace(model=model, tokenizer=tokenizer or Letters(), family=family, task=task)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -145,6 +145,21 @@ def test_stop_strings_end_beams(writer):
     assert free.text[2:4] not in stopped.text
 
 
+def test_stop_strings_held_back_at_the_end_are_shown(writer):
+    """What may begin a stop is text after all when nothing follows it."""
+    [free] = generate(ending(writer, None), ["abc"], GREEDY)
+    [held] = generate(ending(writer, None), ["abc"], dataclasses.replace(GREEDY, stop=(free.text[-2:] + "zz",)))
+    assert held.text == free.text
+
+
+def test_a_model_in_training_is_not_disturbed_and_drops_nothing(tiny):
+    bundle = tiny.bundle("gpt2", dropout=0.5)
+    calm = generate(bundle, PROMPTS, DRAWN)
+    bundle.model.train()
+    assert said(generate(bundle, PROMPTS, DRAWN)) == said(calm)
+    assert bundle.model.training
+
+
 def ending(bundle, eos):
     """The same bundle, another token being the end token."""
     tokenizer = copy.copy(bundle.tokenizer)
@@ -272,10 +287,11 @@ def test_tokens_the_tokenizer_does_not_know_are_never_written(tiny):
         {"beams": 0},
         {"stop": "end"},
         {"stop": ("end", "")},
-        {"temperature": 0, "samples": 2},
-        {"beams": 2, "samples": 3},
-        {"beams": 2, "top_k": 5},
-        {"beams": 2, "temperature": 0.7},
+        {"samples": 2, "temperature": 0},
+        {"samples": 3, "beams": 2},
+        {"top_k": 5, "beams": 2},
+        {"temperature": 0.7, "beams": 2},
+        {"top_k": 2, "temperature": 0},
     ],
 )
 def test_settings_that_cannot_be(wrong):

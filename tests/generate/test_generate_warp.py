@@ -71,6 +71,13 @@ def test_draw_by_hand():
     assert warp.draw(logits, uniform).tolist() == [0, 0, 2, 2, 3, 3]
 
 
+def test_draw_at_the_edges_of_a_token():
+    """A token owns its lower edge: at 0 the first of any weight is drawn, not one of none before it."""
+    logits = torch.tensor([[-torch.inf, 0.0, -torch.inf, 0.0]])
+    edges = [0.0, 0.5 - 2**-32, 0.5, 1 - 2**-32]
+    assert [warp.draw(logits, torch.tensor([edge], dtype=torch.float64)).item() for edge in edges] == [1, 1, 3, 3]
+
+
 def test_draw_is_the_distribution():
     """One number in each of n equal cells gives each token its probability, to one in n."""
     logits = torch.randn(1, 13, generator=torch.Generator().manual_seed(7))

@@ -50,7 +50,8 @@ def command(
     from regard.cli.machine import chosen
 
     loaded = bundle.load(model, **chosen(device, dtype, threads))
-    if loaded.task == "seq2seq" and decoding["temperature"] is None and settings.beams == settings.samples == 1:
+    drawing = any(decoding[name] is not None for name in ("temperature", "top_k", "top_p", "min_p"))
+    if loaded.task == "seq2seq" and not drawing and settings.beams == settings.samples == 1:
         settings = replace(settings, temperature=0.0)  # an answer is looked for, not made up
     texts = _write(loaded, prompts, settings)
     document = {"model": model, "settings": to_dict(settings), "texts": [_plain(each, prompts) for each in texts]}
@@ -96,9 +97,14 @@ def _write(loaded: Bundle, prompts: Sequence[str], settings: Settings) -> list[G
         return generate(loaded, prompts, settings)
     continues = loaded.task == "causal-lm"
     if len(prompts) == settings.samples == 1:
-        click.echo(prompts[0] if continues else "", nl=False)
-        texts = generate(loaded, prompts, settings, lambda prompt, sample, piece: click.echo(piece, nl=False))
-        click.echo()
+        ahead = [prompts[0]] if continues else []  # shown with the first piece: a prompt that is refused is not shown
+
+        def show(prompt: int, sample: int, piece: str) -> None:
+            click.echo("".join(ahead) + piece, nl=False)
+            ahead.clear()
+
+        texts = generate(loaded, prompts, settings, show)
+        click.echo("".join(ahead))
         return texts
     texts = generate(loaded, prompts, settings)
     for each in texts:

@@ -58,16 +58,16 @@ class Settings:
 
     def _together(self) -> Iterator[Problem]:
         """Settings that contradict each other: one of them would silently do nothing."""
-        if self.beams == 1:
+        if self.beams > 1:
+            if self.samples > self.beams:
+                yield "samples", "generate.more_samples_than_beams", {"beams": self.beams}
+            if self.temperature not in (0, 1):
+                yield "temperature", "generate.nothing_is_drawn", {}
+        else:
             if self.greedy and self.samples > 1:
                 yield "samples", "generate.same_samples", {}
             if self.length_penalty != 1:
                 yield "length_penalty", "generate.needs_beams", {}
-            return
-        if self.samples > self.beams:
-            yield "samples", "generate.more_samples_than_beams", {"beams": self.beams}
-        if self.temperature not in (0, 1):
-            yield "temperature", "generate.beams_do_not_draw", {}
         for name in ("top_k", "top_p", "min_p"):
-            if getattr(self, name) is not None:
-                yield name, "generate.beams_do_not_draw", {}
+            if (self.beams > 1 or self.greedy) and getattr(self, name) is not None:
+                yield name, "generate.nothing_is_drawn", {}

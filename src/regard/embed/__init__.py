@@ -8,9 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from regard.embed.tokens import Learned, Sinusoidal, Tokens
 
-_WHERE = {"Tokens": "embed.tokens", "Learned": "embed.tokens", "Sinusoidal": "embed.tokens"}
+__all__ = [
+    "Tokens",
+    "Learned",
+    "Sinusoidal",
+]
 
-__all__ = list(_WHERE)
+_WHERE = {"Tokens": "embed.tokens", "Learned": "embed.tokens", "Sinusoidal": "embed.tokens"}
 
 
 def __getattr__(name: str) -> Any:

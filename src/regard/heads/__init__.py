@@ -9,14 +9,19 @@ if TYPE_CHECKING:
     from regard.heads.classify import Classify, Pool
     from regard.heads.language import Language, Transform
 
+__all__ = [
+    "Classify",
+    "Pool",
+    "Language",
+    "Transform",
+]
+
 _WHERE = {
     "Classify": "heads.classify",
     "Pool": "heads.classify",
     "Language": "heads.language",
     "Transform": "heads.language",
 }
-
-__all__ = list(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

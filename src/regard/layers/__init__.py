@@ -29,6 +29,36 @@ if TYPE_CHECKING:
     from regard.ops.attention import eager, fused, soft_capped
     from regard.ops.random import Key
 
+__all__ = [
+    "Attention",
+    "CrossAttention",
+    "Cache",
+    "Growing",
+    "Preallocated",
+    "Ring",
+    "Context",
+    "Places",
+    "FeedForward",
+    "Gated",
+    "Mask",
+    "LayerNorm",
+    "RMSNorm",
+    "Alibi",
+    "Buckets",
+    "Position",
+    "Rotary",
+    "ShawRelative",
+    "TransformerXLRelative",
+    "Grouped",
+    "Block",
+    "Residual",
+    "Stack",
+    "eager",
+    "fused",
+    "soft_capped",
+    "Key",
+]
+
 _WHERE = {
     "Attention": "layers.attention",
     "CrossAttention": "layers.attention",
@@ -58,8 +88,6 @@ _WHERE = {
     "soft_capped": "ops.attention",
     "Key": "ops.random",
 }
-
-__all__ = list(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

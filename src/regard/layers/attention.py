@@ -83,7 +83,7 @@ class Attention(nn.Module):
 
 
 class CrossAttention(Attention):
-    """Attention from x to the context's memory, projected only once where there is a cache. x (B, T, D) -> (B, T, D)."""
+    """Attention from x to the context's memory, projected once where there is a cache. x (B, T, D) -> (B, T, D)."""
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         if context.memory is None:

@@ -195,7 +195,7 @@ class _Distant(Prepared):
 
     @cached_property
     def distances(self) -> tuple[Tensor, Tensor]:
-        """Projected sinusoids of all distances that occur, (H, K, R), and which of them each pair has (B|1, 1, T, S)."""
+        """Projected sinusoids of the distances that occur (H, K, R), and which of them each pair has (B|1, 1, T, S)."""
         own, distances = self.position, _distances(self.q, self.k)
         least, most = int(distances.min()), int(distances.max())
         seen = torch.arange(least, most + 1, device=distances.device).float()

@@ -34,7 +34,8 @@ class Config:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "vocab", "context", "dim", "depth", "heads", "hidden", "types")
+        yield from shared.check_sizes(self, "vocab", "context", "dim", "depth", "heads", "hidden", "types")
+        yield from at_least(self, 0.0, "eps")
         yield from between(self, 0.0, 0.99, "dropout")
         yield from shared.check_heads(self)
         yield from shared.check_head(self)
@@ -112,7 +113,8 @@ TABLE = Table(
         Tie("cls.predictions.decoder.bias", "cls.predictions.bias"),
         Drop("bert.embeddings.position_ids"),
         # What the original files carry for next-sentence prediction, a task that is not trained here.
-        *(Drop(f"{name}.{end}") for name in ("bert.pooler.dense", "cls.seq_relationship") for end in ("weight", "bias")),
+        *(Drop(f"bert.pooler.dense.{end}") for end in ("weight", "bias")),
+        *(Drop(f"cls.seq_relationship.{end}") for end in ("weight", "bias")),
     ),
 )  # fmt: skip
 
@@ -123,12 +125,12 @@ FIELDS = foreign.Fields(
         "layer_norm_eps": "eps", "hidden_dropout_prob": "dropout",
     },
     only={
-        "is_decoder": (False,), "add_cross_attention": (False,), "position_embedding_type": ("absolute",),
-        "tie_word_embeddings": (True,),
+        "position_embedding_type": ("absolute",), "tie_word_embeddings": (True,),
     },
-    harmless=frozenset(
-        ["attention_probs_dropout_prob", "classifier_dropout", "is_encoder_decoder", "directionality", "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"]
-    ),
+    harmless=frozenset({
+        "attention_probs_dropout_prob", "classifier_dropout", "is_encoder_decoder", "directionality",
+        "pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type",
+    }),
     default={"layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "type_vocab_size": 2, "max_position_embeddings": 512},
 )  # fmt: skip
 HEADS = {"BertForMaskedLM": "language", "BertForSequenceClassification": "classify", "BertModel": "pool"}
@@ -138,17 +140,17 @@ def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
     values = FIELDS.read(data, where, understood=frozenset({"hidden_act"}))
     head = shared.foreign_head(data, HEADS, "BertModel", where)
-    return Config(
-        **values,
-        activation=foreign.activation(data.get("hidden_act", "gelu"), where),
-        head=head,
-        labels=foreign.labels(data) if head == "classify" else (),
-    )
+    values |= {
+        "activation": foreign.activation(data.get("hidden_act", "gelu"), where),
+        "head": head,
+        "labels": foreign.labels(data, where) if head == "classify" else (),
+    }
+    return foreign.config(Config, values, where, FIELDS)
 
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    made = FIELDS.write(vars(config)) | {
+    made = FIELDS.write(config) | {
         "model_type": "bert",
         "architectures": [shared.architecture(HEADS, config.head)],
         "hidden_act": foreign.foreign_activation(config.activation),

@@ -34,7 +34,8 @@ class Config:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "vocab", "context", "dim", "depth", "heads", "hidden")
+        yield from shared.check_sizes(self, "vocab", "context", "dim", "depth", "heads", "hidden")
+        yield from at_least(self, 0.0, "eps")
         yield from between(self, 0.0, 0.99, "dropout")
         yield from shared.check_heads(self)
         yield from shared.check_head(self)
@@ -97,10 +98,10 @@ TABLE = Table(
             transformer.h.*.mlp.c_proj.bias       stack.blocks.*.feed_forward.down.bias
         """),
         *rows("""
-            transformer.h.*.attn.c_attn.weight    stack.blocks.*.attention.q.weight+stack.blocks.*.attention.k.weight+stack.blocks.*.attention.v.weight
+            transformer.h.*.attn.c_attn.weight    stack.blocks.*.attention.{q,k,v}.weight
         """, Fused(transpose=True)),
         *rows("""
-            transformer.h.*.attn.c_attn.bias      stack.blocks.*.attention.q.bias+stack.blocks.*.attention.k.bias+stack.blocks.*.attention.v.bias
+            transformer.h.*.attn.c_attn.bias      stack.blocks.*.attention.{q,k,v}.bias
         """, Fused()),
         Tie("lm_head.weight", "transformer.wte.weight"),
         Drop("transformer.h.*.attn.bias"),
@@ -111,42 +112,44 @@ TABLE = Table(
 FIELDS = foreign.Fields(
     same={
         "vocab_size": "vocab", "n_positions": "context", "n_embd": "dim", "n_layer": "depth", "n_head": "heads",
-        "layer_norm_epsilon": "eps", "resid_pdrop": "dropout",
+        "n_inner": "hidden", "layer_norm_epsilon": "eps", "resid_pdrop": "dropout",
     },
     only={
-        "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,), "reorder_and_upcast_attn": (False, True),
-        "add_cross_attention": (False,),
+        "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,),
+        "reorder_and_upcast_attn": (False, True),
     },
-    harmless=frozenset(
-        ["n_ctx", "embd_pdrop", "attn_pdrop", "summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "is_encoder_decoder"]
-    ),
-    default={"layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "vocab_size": 50_257, "n_positions": 1024},
+    harmless=frozenset({
+        "n_ctx", "embd_pdrop", "attn_pdrop", "is_encoder_decoder", "summary_type", "summary_use_proj",
+        "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
+    }),
+    default={
+        "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "vocab_size": 50_257, "n_positions": 1024, "n_inner": None,
+    },
 )  # fmt: skip
 HEADS = {"GPT2LMHeadModel": "language", "GPT2ForSequenceClassification": "classify"}
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
-    understood = frozenset({"activation_function", "n_inner", "tie_word_embeddings"})
-    values = FIELDS.read(data, where, understood=understood)
+    values = FIELDS.read(data, where, understood=frozenset({"activation_function", "tie_word_embeddings"}))
     head = shared.foreign_head(data, HEADS, "GPT2LMHeadModel", where)
-    return Config(
-        **values,
-        activation=foreign.activation(data.get("activation_function", "gelu_new"), where),
-        hidden=data.get("n_inner") or 4 * values["dim"],
-        tied=data.get("tie_word_embeddings", True),
-        head=head,
-        labels=foreign.labels(data) if head == "classify" else (),
-    )
+    values |= {
+        "activation": foreign.activation(data.get("activation_function", "gelu_new"), where),
+        "tied": data.get("tie_word_embeddings", True),
+        "head": head,
+        "labels": foreign.labels(data, where) if head == "classify" else (),
+    }
+    if values["hidden"] is None and isinstance(values["dim"], int):
+        values["hidden"] = 4 * values["dim"]
+    return foreign.config(Config, values, where, FIELDS)
 
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    made = FIELDS.write(vars(config)) | {
+    made = FIELDS.write(config) | {
         "model_type": "gpt2",
         "architectures": [shared.architecture(HEADS, config.head)],
         "activation_function": foreign.foreign_activation(config.activation),
-        "n_inner": config.hidden,
         "embd_pdrop": config.dropout,
         "attn_pdrop": config.dropout,
         "tie_word_embeddings": config.tied,

@@ -1,4 +1,4 @@
-"""Qwen 3 (2025), the recipe that trains best here: rotary positions, RMS norms, normed q and k, a gated feed-forward."""
+"""Qwen 3 (2025), the recipe that trains best here: rotary positions, RMS norms, normed q and k, gated feed-forward."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from regard.models import rope, shared
 from regard.weights import foreign
 from regard.weights.table import Table, Tie, rows
 
+_ROPE = rope.Rope(base=1_000_000.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Attend:
@@ -24,17 +26,19 @@ class Attend:
     bias: bool = False
     window: int | None = None
     local: tuple[int, ...] = ()
-    rope: rope.Rope = rope.Rope(base=1_000_000.0)
+    rope: rope.Rope = _ROPE
 
     def __post_init__(self) -> None:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "heads", "kv_heads", "head_dim")
+        yield from between(self, 1, shared.MOST_HEADS, "heads", "kv_heads", "head_dim")
         if self.heads % self.kv_heads:
             yield "kv_heads", "models.kv_heads", {"heads": self.heads}
         if self.head_dim % 2:
             yield "head_dim", "models.even", {}
+        if self.head_dim == 2 and self.rope.scaling == "ntk":
+            yield "head_dim", "models.one_pair", {}
         if self.local and (self.window is None or self.window < 1):
             yield "window", "models.window", {}
 
@@ -60,15 +64,19 @@ class Config:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "vocab", "context", "dim", "depth", "hidden")
+        yield from shared.check_sizes(self, "vocab", "context", "dim", "depth", "hidden")
+        yield from at_least(self, 0.0, "eps")
         yield from between(self, 0.0, 0.99, "dropout")
         yield from shared.check_head(self)
+        if any(not 0 <= layer < self.depth for layer in self.attention.local):
+            yield "attention", "models.local", {"last": self.depth - 1}
         yield from shared.check_activation(self)
 
 
 def build(config: Config) -> Any:
     wants = config.attention
     position = rope.position(wants.rope, wants.head_dim)
+    near = layers.Mask(window=wants.window)
 
     def norm(dim: int = config.dim) -> Any:
         return layers.RMSNorm(dim, eps=config.eps)
@@ -78,7 +86,7 @@ def build(config: Config) -> Any:
             dim=config.dim, heads=wants.heads, kv_heads=wants.kv_heads, head_dim=wants.head_dim,
             bias=wants.bias, output_bias=wants.bias, norm=norm,
         )  # fmt: skip
-        mask = layers.Mask(window=wants.window) if number in wants.local else None
+        mask = near if number in wants.local else None
         attention = layers.Attention(projection, position=position, mask=mask, dropout=config.dropout)
         feed_forward = layers.Gated(config.dim, config.hidden, config.activation)
         return layers.Block(
@@ -130,46 +138,38 @@ FIELDS = foreign.Fields(
     same={
         "vocab_size": "vocab", "max_position_embeddings": "context", "hidden_size": "dim",
         "num_hidden_layers": "depth", "intermediate_size": "hidden", "rms_norm_eps": "eps",
-        "attention_dropout": "dropout", "tie_word_embeddings": "tied",
+        "attention_dropout": "dropout", "tie_word_embeddings": "tied", "num_attention_heads": "attention.heads",
+        "num_key_value_heads": "attention.kv_heads", "head_dim": "attention.head_dim",
+        "attention_bias": "attention.bias",
     },
     harmless=frozenset({"max_window_layers", "is_encoder_decoder"}),
-    default={"attention_dropout": 0.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-6},
+    default={
+        "attention_dropout": 0.0, "tie_word_embeddings": False, "rms_norm_eps": 1e-6, "head_dim": 128,
+        "attention_bias": False,
+    },
 )  # fmt: skip
 HEADS = {"Qwen3ForCausalLM": "language", "Qwen3ForSequenceClassification": "classify"}
-_OWN = frozenset(
-    [
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "attention_bias",
-        "use_sliding_window",
-        "sliding_window",
-        "layer_types",
-        "hidden_act",
-    ]
-)
+_OWN = frozenset({"use_sliding_window", "sliding_window", "layer_types", "hidden_act"})
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
     values = FIELDS.read(data, where, understood=_OWN | rope.KEYS)
+    if values["attention.kv_heads"] is None:
+        values["attention.kv_heads"] = values["attention.heads"]
     head = shared.foreign_head(data, HEADS, "Qwen3ForCausalLM", where)
-    heads = data["num_attention_heads"]
-    local = _local(data, values["depth"], where)
-    return Config(
-        **values,
-        attention=Attend(
-            heads=heads,
-            kv_heads=data.get("num_key_value_heads") or heads,
-            head_dim=data.get("head_dim") or 128,
-            bias=data.get("attention_bias", False),
-            window=data.get("sliding_window") if local else None,
-            local=local,
-            rope=rope.read(data, where),
-        ),
-        activation=foreign.activation(data.get("hidden_act", "silu"), where),
-        head=head,
-        labels=foreign.labels(data) if head == "classify" else (),
+    values |= {
+        "attention.rope": rope.read(data, where),
+        "activation": foreign.activation(data.get("hidden_act", "silu"), where),
+        "head": head,
+        "labels": foreign.labels(data, where) if head == "classify" else (),
+    }
+    config = foreign.config(Config, values, where, FIELDS)
+    local = _local(data, config.depth, where)
+    if not local:
+        return config
+    return foreign.config(
+        Config, values | {"attention.window": data.get("sliding_window"), "attention.local": local}, where, FIELDS
     )
 
 
@@ -177,13 +177,9 @@ def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
     wants = config.attention
     kinds = ["sliding_attention" if n in wants.local else "full_attention" for n in range(config.depth)]
-    made = FIELDS.write(vars(config)) | {
+    made = FIELDS.write(config) | {
         "model_type": "qwen3",
         "architectures": [shared.architecture(HEADS, config.head)],
-        "num_attention_heads": wants.heads,
-        "num_key_value_heads": wants.kv_heads,
-        "head_dim": wants.head_dim,
-        "attention_bias": wants.bias,
         "hidden_act": foreign.foreign_activation(config.activation),
         "use_sliding_window": bool(wants.local),
         "sliding_window": wants.window,
@@ -199,7 +195,13 @@ def _local(data: Mapping[str, Any], depth: int, where: str) -> tuple[int, ...]:
         return ()
     kinds = data.get("layer_types")
     if kinds is None:
-        return tuple(range(data.get("max_window_layers", 28), depth))
-    if len(kinds) != depth or not set(kinds) <= {"sliding_attention", "full_attention"}:
-        raise BadFileError("weights.setting", where=where, key="layer_types", value=kinds, accepted=depth)
+        first = data.get("max_window_layers", 28)
+        if type(first) is not int or first < 0:
+            raise BadFileError("weights.setting", where=where, key="max_window_layers", value=first, accepted=depth)
+        return tuple(range(first, depth))
+    if not isinstance(kinds, list) or len(kinds) != depth or any(kind not in _KINDS for kind in kinds):
+        raise BadFileError("weights.setting", where=where, key="layer_types", value=kinds, accepted=(depth, *_KINDS))
     return tuple(n for n, kind in enumerate(kinds) if kind == "sliding_attention")
+
+
+_KINDS = ("sliding_attention", "full_attention")

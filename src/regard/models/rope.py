@@ -9,14 +9,16 @@ from typing import Any, Literal
 from regard import layers
 from regard.config import Problem, at_least, verify
 from regard.errors import BadFileError
+from regard.weights import foreign
 
 KEYS = frozenset({"rope_theta", "rope_scaling", "rope_parameters"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rope:
-    """base: the slowest pair's wavelength grows with it. scaling stretches the angles by ``factor`` for texts longer than
-    the ``original`` context; low and high bound the blend (turns of a pair: Llama 3's factors, YaRN's beta slow and fast)."""
+    """base: the slowest pair's wavelength grows with it. scaling stretches the angles by ``factor`` for texts longer
+    than the ``original`` context; low and high bound the blend, in turns of a pair (Llama 3's factors, YaRN's beta slow
+    and fast)."""
 
     base: float = 10_000.0
     scaling: Literal["none", "linear", "ntk", "yarn", "llama3"] = "none"
@@ -31,6 +33,10 @@ class Rope:
 
     def check(self) -> Iterator[Problem]:
         yield from at_least(self, 1.0, "factor", "original")
+        if not 0.0 < self.low < self.high:
+            yield "low", "models.low_high", {"high": self.high}
+        if self.temperature is not None and not self.temperature > 0.0:
+            yield "temperature", "models.positive", {}
         if not self.base > 1.0:
             yield "base", "models.base", {}
 
@@ -55,19 +61,27 @@ def position(rope: Rope, size: int) -> Any:
 
 def read(data: Mapping[str, Any], where: str) -> Rope:
     """Of ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling`` (older ones)."""
-    given = dict(data.get("rope_parameters") or {})
+    given: dict[str, Any] = {}
+    for key in ("rope_scaling", "rope_parameters"):
+        part = data.get(key) or {}
+        if not isinstance(part, dict):
+            raise BadFileError("weights.setting", where=where, key=key, value=part, accepted=tuple(_NAMES))
+        given |= part
     base = given.pop("rope_theta", data.get("rope_theta", 10_000.0))
-    given |= data.get("rope_scaling") or {}
-    kind = given.pop("rope_type", given.pop("type", "default"))
+    kind = given.pop("rope_type", given.get("type", "default"))
     given.pop("type", None)
-    names = _NAMES.get(kind)
+    names = _NAMES.get(kind) if isinstance(kind, str) else None
     if names is None or not given.keys() <= names.keys():
         unknown = sorted(given.keys() - (names or {}).keys()) or [kind]
         raise BadFileError("weights.setting", where=where, key="rope", value=unknown, accepted=tuple(_NAMES))
     values = {names[key]: value for key, value in given.items() if value is not None}
-    if kind in ("yarn", "llama3") and "original" not in values:
-        values["original"] = data.get("max_position_embeddings", 4096)
-    return Rope(base=float(base), scaling="none" if kind == "default" else kind, **values)
+    if kind in ("yarn", "llama3"):
+        values.setdefault("original", data.get("max_position_embeddings"))
+    missing = [key for key in _NEEDED[kind] if names[key] not in values]
+    if missing:
+        raise BadFileError("weights.missing_setting", where=where, keys=", ".join(missing))
+    values |= {"base": base, "scaling": "none" if kind == "default" else kind}
+    return foreign.config(Rope, values, where, foreign.Fields(same=names | {"rope_theta": "base"}))
 
 
 def write(rope: Rope) -> dict[str, Any]:
@@ -75,9 +89,12 @@ def write(rope: Rope) -> dict[str, Any]:
     kind = "default" if rope.scaling == "none" else rope.scaling
     if kind not in _NAMES:
         raise BadFileError("models.rope_unwritable", scaling=kind)
-    scaling = {theirs: getattr(rope, ours) for theirs, ours in _NAMES[kind].items() if getattr(rope, ours) is not None}
-    made: dict[str, Any] = {"rope_parameters": {"rope_type": kind, "rope_theta": rope.base, **scaling}}
-    return made
+    named = {theirs: getattr(rope, ours) for theirs, ours in _NAMES[kind].items() if getattr(rope, ours) is not None}
+    return {
+        "rope_parameters": {"rope_type": kind, "rope_theta": rope.base, **named},
+        "rope_theta": rope.base,
+        "rope_scaling": {"rope_type": kind, **named} if named else None,
+    }
 
 
 _YARN = {"factor": "factor", "original_max_position_embeddings": "original", "beta_slow": "low", "beta_fast": "high",
@@ -85,3 +102,4 @@ _YARN = {"factor": "factor", "original_max_position_embeddings": "original", "be
 _LLAMA3 = {"factor": "factor", "original_max_position_embeddings": "original", "low_freq_factor": "low",
            "high_freq_factor": "high"}  # fmt: skip
 _NAMES: dict[str, dict[str, str]] = {"default": {}, "linear": {"factor": "factor"}, "yarn": _YARN, "llama3": _LLAMA3}
+_NEEDED = {"default": (), "linear": ("factor",), "yarn": ("factor",), "llama3": tuple(_LLAMA3)}

@@ -6,14 +6,22 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from regard import heads, layers
-from regard.config import Problem
+from regard.config import Problem, between
 from regard.errors import BadFileError
 from regard.weights import foreign
+
+LARGEST, DEEPEST, MOST_HEADS = 1 << 24, 1000, 1 << 12  # beyond what was ever built, and far below what overflows
+
+
+def check_sizes(config: Any, *names: str) -> Iterator[Problem]:
+    """Sizes that can be: what a file claims is believed only so far."""
+    for name in names:
+        yield from between(config, 1, {"depth": DEEPEST, "heads": MOST_HEADS}.get(name, LARGEST), name)
 
 
 def check_heads(config: Any) -> Iterator[Problem]:
     """The width must divide into the heads."""
-    if config.dim % config.heads:
+    if config.heads > 0 and config.dim % config.heads:
         yield "heads", "models.heads", {"dim": config.dim}
 
 
@@ -45,8 +53,8 @@ def transformer(config: Any, tokens: Any, stack: Any, head: Any, *, causal: bool
 def foreign_head(data: Mapping[str, Any], known: Mapping[str, str], usual: str, where: str) -> Any:
     """The head that a config.json's ``architectures`` asks for."""
     named = data.get("architectures") or [usual]
-    name = named[0] if isinstance(named, list) and named else named
-    if name not in known:
+    name = named[0] if isinstance(named, list) else named
+    if not isinstance(name, str) or name not in known:
         raise BadFileError("weights.head", where=where, name=name, known=", ".join(known))
     return known[name]
 

@@ -28,7 +28,7 @@ class Transformer(nn.Module):
         self.embed, self.stack, self.head = embed, stack, head
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """What the head makes of x (B, T) int64, or what embed takes: logits (B, T, V), or one row for each sequence."""
+        """What the head makes of x (B, T), or of what embed takes: logits (B, T, V), or one row for each sequence."""
         context = _keyed(self, context)
         return self.head(self.hidden(x, context), context)
 

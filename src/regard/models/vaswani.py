@@ -36,7 +36,7 @@ class Config:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        yield from at_least(self, 1, "vocab", "context", "dim", "depth", "heads", "hidden")
+        yield from shared.check_sizes(self, "vocab", "context", "dim", "depth", "heads", "hidden")
         yield from at_least(self, 0, "start", "pad")
         yield from between(self, 0.0, 0.99, "dropout", "smoothing")
         yield from shared.check_heads(self)
@@ -93,7 +93,7 @@ def build(config: Config) -> Any:
 
 
 def initialise(model: Any, key: Any) -> Any:
-    """Glorot for matrices; embeddings of deviation 1/sqrt(D), which the scale turns into 1 (as in the authors' code)."""
+    """Glorot for matrices; embeddings of deviation 1/sqrt(D), which the scale turns into 1, as in the authors' code."""
     from regard.layers.initial import initialise, xavier
 
     return initialise(model, key, xavier(model.config.dim**-0.5))
@@ -146,46 +146,43 @@ FIELDS = foreign.Fields(
         "scale_embedding": (True,), "share_encoder_decoder_embeddings": (True,), "tie_word_embeddings": (True,),
         "normalize_before": (False,), "normalize_embedding": (False,), "static_position_embeddings": (True,),
         "add_final_layer_norm": (False,), "add_bias_logits": (False,), "is_encoder_decoder": (True,),
-        "is_decoder": (False,), "extra_pos_embeddings": (0,),
+        "extra_pos_embeddings": (0,),
     },
-    harmless=frozenset(
-        ["attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop", "classif_dropout", "classifier_dropout", "init_std", "num_beams", "max_length", "bad_words_ids", "forced_eos_token_id"]
-    ),
+    stated=frozenset({"scale_embedding"}),
+    harmless=frozenset({
+        "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop", "classif_dropout",
+        "classifier_dropout", "init_std", "force_bos_token_to_be_generated",
+    }),
 )  # fmt: skip
-_OWN = frozenset(
-    [
-        "activation_function",
-        "decoder_layers",
-        "decoder_attention_heads",
-        "decoder_ffn_dim",
-        "decoder_vocab_size",
-        "num_hidden_layers",
-        "label_smoothing",
-    ]
-)
+# The decoder of the paper has the encoder's sizes; a file states each twice.
+_TWICE = {
+    "decoder_layers": "depth",
+    "decoder_attention_heads": "heads",
+    "decoder_ffn_dim": "hidden",
+    "decoder_vocab_size": "vocab",
+}
+_OWN = frozenset({"activation_function", "num_hidden_layers", "label_smoothing"} | _TWICE.keys())
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of Marian's."""
     values = FIELDS.read(data, where, understood=_OWN)
     shared.foreign_head(data, {"MarianMTModel": "language"}, "MarianMTModel", where)
-    for theirs, ours in (("decoder_layers", "depth"), ("decoder_attention_heads", "heads"), ("decoder_ffn_dim", "hidden"), ("decoder_vocab_size", "vocab")):  # fmt: skip
+    for theirs, ours in _TWICE.items():
         if data.get(theirs, values[ours]) != values[ours]:
             raise BadFileError("weights.setting", where=where, key=theirs, value=data[theirs], accepted=(values[ours],))
-    activation = foreign.activation(data.get("activation_function", "gelu"), where)
-    return Config(**values, activation=activation, smoothing=data.get("label_smoothing", 0.1))
+    values["activation"] = foreign.activation(data.get("activation_function", "gelu"), where)
+    values["smoothing"] = data.get("label_smoothing", 0.1)
+    return foreign.config(Config, values, where, FIELDS)
 
 
 def write(config: Config) -> dict[str, Any]:
     """Marian's out of ours."""
-    return FIELDS.write(vars(config)) | {
+    return FIELDS.write(config) | {
         "model_type": "marian",
         "architectures": ["MarianMTModel"],
         "activation_function": foreign.foreign_activation(config.activation),
-        "decoder_layers": config.depth,
-        "decoder_attention_heads": config.heads,
-        "decoder_ffn_dim": config.hidden,
-        "decoder_vocab_size": config.vocab,
+        **{theirs: getattr(config, ours) for theirs, ours in _TWICE.items()},
         "num_hidden_layers": config.depth,
         "label_smoothing": config.smoothing,
         "attention_dropout": 0.0,

@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimension (Zhang and Sennrich 2019), in float32 at least."""
+    """``x / sqrt(mean(x**2) + eps) * weight`` over the last dimension (Zhang and Sennrich 2019), in float32."""
     wide = torch.promote_types(x.dtype, torch.float32)
     return _RMSNorm.apply(x.to(wide), weight.to(wide), eps).to(x.dtype)  # type: ignore[union-attr]
 

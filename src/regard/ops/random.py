@@ -48,7 +48,7 @@ class Key:
 
 @dataclass(frozen=True)
 class Dropout:
-    """Dropout at ``rate`` below 1 with the mask of ``key`` (Srivastava et al. 2014), scaled so that expectations stay."""
+    """Dropout at ``rate`` < 1 with the mask of ``key`` (Srivastava et al. 2014), scaled so that expectations stay."""
 
     rate: float
     key: Key

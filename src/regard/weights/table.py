@@ -14,15 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import BadFileError
+from regard.words import say
 
 Names = tuple[str, ...]
+FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of the numbers that weights may be
 
 
 class Tensors(Protocol):
-    """A file's tensors, read one at a time; shapes are known without reading."""
+    """A file's tensors, read one at a time; what they are is known without. ``twice``: names in several files."""
 
     def names(self) -> set[str]: ...
     def shape(self, name: str) -> tuple[int, ...]: ...
+    def dtype(self, name: str) -> str: ...
+    def twice(self) -> list[str]: ...
     def read(self, name: str) -> Tensor: ...
 
 
@@ -53,7 +57,7 @@ class _Transpose:
 
 @dataclass(frozen=True)
 class Fused:
-    """One stored tensor holds several of ours, one after the other along ``dim``; ``transpose`` when stored (in, out)."""
+    """One stored tensor holds several of ours, one after the other along ``dim``; ``transpose``: stored (in, out)."""
 
     dim: int = 0
     transpose: bool = False
@@ -113,9 +117,9 @@ class Table:
 
 
 def rows(text: str, op: Op = same) -> tuple[Row, ...]:
-    """Rows of two columns, ``theirs  ours``; several names of one row are joined by ``+``."""
+    """Rows of two columns, ``theirs  ours``; ``{q,k,v}`` in a name stands for several names of one row."""
     pairs = (line.split() for line in text.strip().splitlines())
-    return tuple(Row(tuple(theirs.split("+")), tuple(ours.split("+")), op) for theirs, ours in pairs)
+    return tuple(Row(_several(theirs), _several(ours), op) for theirs, ours in pairs)
 
 
 def with_endings(text: str, *endings: str, op: Op = same) -> tuple[Row, ...]:
@@ -127,26 +131,22 @@ def with_endings(text: str, *endings: str, op: Op = same) -> tuple[Row, ...]:
     return tuple(made)
 
 
+def _several(name: str) -> Names:
+    before, brace, rest = name.partition("{")
+    inside, _, after = rest.partition("}")
+    return tuple(before + part + after for part in inside.split(",")) if brace else (name,)
+
+
 def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: torch.dtype | None = None) -> None:
     """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
     parameters = _parameters(model)
     stored = tensors.names()
     prefix = table.prefix if any(name.startswith(table.prefix) for name in stored) else ""
     rows = list(_expanded(table, parameters, prefix))
-    plan = [one for one in rows if isinstance(one, Row)]
-    used = {name for one in plan for name in one.theirs}
-    wrong = [("missing", name) for name in sorted(used - stored)]
-    for one in rows:
-        if isinstance(one, Tie) and one.theirs in stored - used and one.first in stored:
-            if not torch.equal(tensors.read(one.theirs), tensors.read(one.first)):
-                wrong.append(("untied", one.theirs))
-    used |= {one.theirs for one in rows if not isinstance(one, Row)}
-    wrong += [("unknown", name) for name in sorted(stored - used)]
-    filled = {name for one in plan for name in one.ours}
-    wrong += [("unfilled", name) for name in sorted(parameters.keys() - filled)]
-    wrong += _wrong_shapes(plan, tensors, parameters, stored)
+    wrong = list(_faults(rows, tensors, parameters))
     if wrong:
         raise BadFileError("weights.mismatch", where=where, count=len(wrong), what=_listed(wrong))
+    plan = [one for one in rows if isinstance(one, Row)]
     for one in plan:
         shapes = [tuple(parameters[name].shape) for name in one.ours]
         for name, tensor in zip(one.ours, one.op.ours([tensors.read(n) for n in one.theirs], shapes), strict=True):
@@ -191,6 +191,30 @@ def _at(one: Row | Tie | Drop, layer: int, written: str, prefix: str) -> Row | T
     return Row(tuple(map(theirs, one.theirs)), tuple(n.replace("*", str(layer)) for n in one.ours), one.op)
 
 
+def _faults(
+    rows: Sequence[Row | Tie | Drop], tensors: Tensors, parameters: Mapping[str, nn.Parameter]
+) -> Iterator[tuple[str, str]]:
+    """All that keeps these tensors from being this model's, before any is read but for the ties."""
+    stored, plan = tensors.names(), [one for one in rows if isinstance(one, Row)]
+    used = {name for one in plan for name in one.theirs}
+    others = {one.theirs for one in rows if not isinstance(one, Row)}
+    yield from (("twice", name) for name in tensors.twice())
+    yield from (("missing", name) for name in sorted(used - stored))
+    yield from (("unknown", name) for name in sorted(stored - used - others))
+    yield from (("unfilled", name) for name in sorted(parameters.keys() - {name for one in plan for name in one.ours}))
+    for one in rows:
+        if isinstance(one, Tie) and one.theirs in stored - used and one.first in stored:
+            yield from () if _equal(tensors, one.theirs, one.first) else (("untied", one.theirs),)
+    for name in sorted(used & stored):
+        yield from () if tensors.dtype(name) in FLOATS else (("number", f"{name} {tensors.dtype(name)}"),)
+    yield from _wrong_shapes(plan, tensors, parameters, stored)
+
+
+def _equal(tensors: Tensors, one: str, other: str) -> bool:
+    alike = (tensors.shape(one), tensors.dtype(one)) == (tensors.shape(other), tensors.dtype(other))
+    return alike and torch.equal(tensors.read(one), tensors.read(other))
+
+
 def _wrong_shapes(
     plan: Iterable[Row], tensors: Tensors, parameters: Mapping[str, nn.Parameter], stored: set[str]
 ) -> list[tuple[str, str]]:
@@ -207,12 +231,23 @@ def _wrong_shapes(
 
 
 def _listed(wrong: Sequence[tuple[str, str]], most: int = 12) -> str:
-    shown = [f"{kind}: {name}" for kind, name in wrong[:most]]
+    shown = [say(_WRONG[kind], name=name) for kind, name in wrong[:most]]
     return "; ".join(shown) + (f"; … +{len(wrong) - most}" if len(wrong) > most else "")
 
 
+_WRONG = {
+    "missing": "weights.wrong.missing",
+    "unknown": "weights.wrong.unknown",
+    "unfilled": "weights.wrong.unfilled",
+    "shape": "weights.wrong.shape",
+    "untied": "weights.wrong.untied",
+    "twice": "weights.wrong.twice",
+    "number": "weights.wrong.number",
+}
+
+
 def _fill(parameter: nn.Parameter, tensor: Tensor) -> None:
-    """Puts the tensor in the parameter's place, for all who hold it; one laid out without memory gets its memory here."""
+    """Puts the tensor in the parameter's place, for all who hold it; one laid out without memory gets memory here."""
     if parameter.device.type == "meta":
         torch.utils.swap_tensors(parameter, nn.Parameter(tensor, parameter.requires_grad))
     else:

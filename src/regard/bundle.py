@@ -1,0 +1,163 @@
+"""A model with what it cannot be used without: its tokenizer and the names of its labels. ``load`` and ``save``.
+
+A bundle on disk is a folder in the Hugging Face layout: model.safetensors (or shards and their index), config.json and
+the tokenizer's files. ``load`` also takes the folder of a run and finds the model in it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from regard import limits, models
+from regard.errors import BadFileError, ConfigError, RegardError
+from regard.heads.classify import Pool
+from regard.inputs.tokenizer import Tokenizer
+from regard.ops.random import Key
+from regard.weights import folder as files
+from regard.weights import table
+
+CONFIG = "config.json"
+PACKAGE = "package:"
+_TASKS = {"language": "causal-lm", "classify": "classification", "pool": "embedding"}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """model in evaluation mode, tokenizer, family and task by name, a classifier's labels in order, and its origin."""
+
+    model: Any
+    tokenizer: Tokenizer
+    family: str
+    task: str
+    labels: tuple[str, ...] = ()
+    folder: Path | None = None
+
+    @property
+    def context(self) -> int:
+        """The longest input in tokens."""
+        return self.model.config.context
+
+
+def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.dtype | None = "float32") -> Bundle:
+    """Reads a model folder or a run; ``dtype`` None keeps the weights as they are stored.
+
+    Raises BadFileError for a folder that holds no model, or one that does not fit its own description.
+    """
+    folder = find(Path(path))
+    data = limits.read_json(folder / CONFIG)
+    name = data.get("model_type") if isinstance(data, dict) else None
+    family = models.of_type(name) if isinstance(name, str) else None
+    if family is None:
+        raise BadFileError("weights.family", where=folder / CONFIG, name=name, known=", ".join(models.model_types()))
+    module = models.family(family)
+    config = module.read(data, str(folder / CONFIG))
+    tensors = files.Folder(folder)
+    if config.depth > len(tensors.names()):  # before anything of that depth is built
+        raise BadFileError("weights.depth", where=folder, depth=config.depth, count=len(tensors.names()))
+    model = models.empty(config)
+    table.read(module.TABLE, tensors, model, str(folder), _dtype(dtype))
+    tokenizer = Tokenizer.load(folder)
+    if tokenizer.size > config.vocab:
+        raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=config.vocab)
+    model = model.to(device).eval()
+    return Bundle(model, tokenizer, family, _task(data, config, family), getattr(config, "labels", ()), folder)
+
+
+def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
+    """Writes the bundle so that ``load`` and Hugging Face's ``from_pretrained`` both read it."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    module = models.family(bundle.family)
+    files.write(folder, table.write(module.TABLE, bundle.model))
+    bundle.tokenizer.save(folder)
+    data = module.write(bundle.model.config) | _token_ids(bundle.tokenizer, bundle.family)
+    stored = next(bundle.model.parameters()).dtype
+    data |= {"torch_dtype": str(stored).removeprefix("torch."), "regard": {"task": bundle.task}}
+    limits.write(folder / CONFIG, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def find(path: Path) -> Path:
+    """The model folder that ``path`` means: itself, or a run's finished model. ``package:NAME/FOLDER`` is a folder
+    inside an installed package."""
+    path = _installed(path)
+    for folder in (path, path / "model"):
+        if (folder / CONFIG).is_file():
+            return folder
+    if not path.exists():
+        raise BadFileError("bundle.no_folder", path=path)
+    raise BadFileError("bundle.no_model", path=path, file=CONFIG)
+
+
+def _installed(path: Path) -> Path:
+    """``package:NAME/FOLDER`` is a folder inside an installed package, which is found without being imported."""
+    name = path.parts[0] if path.parts else ""
+    if not name.startswith(PACKAGE):
+        return path
+    name = name.removeprefix(PACKAGE)
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise RegardError("bundle.no_package", package=name, distribution=name.replace("_", "-"))
+    return Path(spec.submodule_search_locations[0]).joinpath(*path.parts[1:])
+
+
+def with_head(bundle: Bundle, head: str, labels: tuple[str, ...] = (), key: Key | None = None) -> Bundle:
+    """The same body under another head: what both have is copied, what is new is initialised from ``key``."""
+    if not hasattr(bundle.model.config, "head"):
+        raise RegardError("bundle.one_head", family=bundle.family)
+    config = replace(bundle.model.config, head=head, labels=labels)
+    model = models.build(config, key)
+    old = dict(bundle.model.named_parameters()) | _pooler(bundle.model.head)
+    with torch.no_grad():
+        for name, parameter in [*model.named_parameters(), *_pooler(model.head).items()]:
+            if name in old and old[name].shape == parameter.shape:
+                parameter.copy_(old[name])
+    model = model.to(next(bundle.model.parameters()))
+    return replace(bundle, model=model.eval(), task=_usual(config, bundle.family), labels=labels)
+
+
+def fresh(bundle: Bundle, key: Key | None = None) -> Bundle:
+    """The same architecture and tokenizer with new random weights: what a baseline without pretraining starts from."""
+    return replace(bundle, model=models.build(bundle.model.config, key).eval())
+
+
+def _task(data: dict[str, Any], config: Any, family: str) -> str:
+    own = data.get("regard")
+    if isinstance(own, dict) and isinstance(own.get("task"), str):
+        return own["task"]
+    return _usual(config, family)
+
+
+def _usual(config: Any, family: str) -> str:
+    if family == "vaswani":
+        return "seq2seq"
+    if family == "bert" and config.head == "language":
+        return "masked-lm"
+    return _TASKS[config.head]
+
+
+def _token_ids(tokenizer: Tokenizer, family: str) -> dict[str, Any]:
+    ids = {"pad_token_id": tokenizer.pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
+    if family == "vaswani":  # a decoder is told how to begin and when it must end
+        ids |= {"forced_eos_token_id": tokenizer.eos}
+    return ids
+
+
+def _dtype(wanted: str | torch.dtype | None) -> torch.dtype | None:
+    if isinstance(wanted, str) and wanted not in _DTYPES:
+        raise ConfigError("bundle.dtype", dtype=wanted, known=", ".join(_DTYPES))
+    return _DTYPES[wanted] if isinstance(wanted, str) else wanted
+
+
+def _pooler(head: nn.Module) -> dict[str, nn.Parameter]:
+    """A pooler's parameters, which bear another name where it is the head than where it stands inside one."""
+    pool = head if isinstance(head, Pool) else getattr(head, "pool", None)
+    return {} if pool is None else {f"pooler.{name}": parameter for name, parameter in pool.named_parameters()}

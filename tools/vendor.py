@@ -27,6 +27,10 @@ UNDECIDED = 0.5  # ratings from -0.5 to 0.5 on a scale of -4 to 4 say neither go
 LONGEST_SOURCE, LONGEST_TARGET = 36, 16  # characters: strings of menus and headings, learnt in minutes
 
 
+# The help shows the keys of one system; without its tags those of two run together: CommandCtrl+S.
+TWO_SYSTEMS = re.compile(r"(?=.*(Command|Option))(?=.*(Ctrl|Alt|\+))")
+
+
 def poems(path: Path) -> Iterator[dict[str, Any]]:
     """Author, title and text of each poem, as they stand."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
@@ -49,10 +53,11 @@ def reviews(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def pairs(path: Path) -> Iterator[dict[str, Any]]:
-    """The short pairs, with the page and paragraph that they come from."""
+    """The short pairs, with the page and paragraph that they come from; none that mixes the keys of two systems."""
     for line in path.read_text(encoding="utf-8").splitlines():
         page, paragraph, source, target = line.split("\t")
-        if len(source) <= LONGEST_SOURCE and len(target) <= LONGEST_TARGET:
+        short = len(source) <= LONGEST_SOURCE and len(target) <= LONGEST_TARGET
+        if short and not TWO_SYSTEMS.match(source):
             yield {"page": page, "id": paragraph, "source": source, "target": target}
 
 

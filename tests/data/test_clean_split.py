@@ -68,13 +68,15 @@ def test_clean_data_stay_as_they_are(tmp_path):
 
 @given(st.lists(st.integers(0, 30), min_size=40, max_size=80), st.integers(0, 2**63), st.floats(0.2, 0.8))
 def test_no_text_stands_on_both_sides(tmp_path_factory, values, seed, fraction):
-    rows = table(tmp_path_factory.mktemp("split"), [{"text": f"text{' ' * (v % 3 + 1)}{v}"} for v in values])
+    rows = table(
+        tmp_path_factory.mktemp("split"), [{"text": f"text{' ' * (i % 3 + 1)}{v}"} for i, v in enumerate(values)]
+    )
     try:
         train, held = split(rows, fraction, seed)
     except Exception as error:
         assert "one side empty" in str(error)
         return
-    texts = [{content.asked(row) for row in side} for side in (train, held)]
+    texts = [{" ".join(row["text"].split()) for row in side} for side in (train, held)]
     assert not texts[0] & texts[1] and len(train) + len(held) == len(rows)
     assert lines(train) == sorted(lines(train))
 
@@ -108,7 +110,7 @@ def test_impossible_splits_are_refused(tmp_path):
         split(rows, 0.5, 0)
     with pytest.raises(Exception, match="above 0 and below 1"):
         split(rows, 1.0, 0)
-    with pytest.raises(Exception, match="'author'.*text, page"):
+    with pytest.raises(Exception, match=r"'author'.*text, page"):
         split(rows, 0.5, 0, by="author")
 
 

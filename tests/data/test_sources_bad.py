@@ -9,6 +9,7 @@ import json
 import lzma
 import os
 import tracemalloc
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -79,7 +80,7 @@ def test_places_that_hold_no_data(tmp_path):
         sources.open(tmp_path)
     put(tmp_path / "mixed" / "a.txt", "x")
     put(tmp_path / "mixed" / "b.csv", "text\nx\n")
-    with pytest.raises(BadFileError, match="b.csv"):
+    with pytest.raises(BadFileError, match=r"b\.csv"):
         sources.open(tmp_path / "mixed")
     put(tmp_path / "both" / "a.txt", "x")
     put(tmp_path / "both" / "label" / "b.txt", "x")
@@ -87,7 +88,7 @@ def test_places_that_hold_no_data(tmp_path):
         sources.open(tmp_path / "both")
     put(tmp_path / "blank" / "a.txt", "x")
     put(tmp_path / "blank" / "b.txt", " \n")
-    with pytest.raises(BadFileError, match="b.txt holds no text"):
+    with pytest.raises(BadFileError, match=r"b\.txt holds no text"):
         sources.open(tmp_path / "blank")
     with pytest.raises(RegardError, match="sample:tang-poems"):
         sources.open("sample:tang-poem")
@@ -110,7 +111,7 @@ def test_a_line_of_a_gigabyte_is_refused_without_being_held(tmp_path, name, size
     path = tmp_path / name
     with open(path, "wb") as file:
         file.write(b'{"text": "a"}\n\n')
-        # Letters as far as a line may go, so that its length is refused and no NUL byte; then a hole, which takes no room.
+        # Letters as far as a line may go, so that its length is refused and no NUL byte; then a hole, without room.
         for _ in range(LONGEST_LINE // (1 << 20) + 2):
             file.write(b"x" * (1 << 20))
         file.seek(size)
@@ -127,12 +128,12 @@ def test_a_line_of_a_gigabyte_is_refused_without_being_held(tmp_path, name, size
 def test_a_record_over_many_lines_has_a_limit_too(tmp_path):
     lines = b"x" * 1023 + b"\n"
     path = put(tmp_path / "a.csv", b'text,label\na,1\n"' + lines * (LONGEST_LINE // 1024 + 2))
-    with pytest.raises(BadFileError, match="a.csv:3: a field opens"):
+    with pytest.raises(BadFileError, match=r"a\.csv:3: a field opens"):
         sources.open(path)
     path = put(tmp_path / "a.txt", lines * (LONGEST_LINE // 1024 + 2))
     assert len(sources.open(path)) == LONGEST_LINE // 1024 + 2
     for unit in ("paragraph", "file"):
-        with pytest.raises(BadFileError, match="a.txt:1: this line is longer"):
+        with pytest.raises(BadFileError, match=r"a\.txt:1: this line is longer"):
             sources.open(path, unit=unit)
 
 
@@ -162,10 +163,8 @@ def test_parquet_with_nothing_to_read(tmp_path):
     good = out.getvalue()
     for at in range(0, len(good), max(len(good) // 40, 1)):
         bad = good[:at] + bytes([good[at] ^ 0x55]) + good[at + 1 :]
-        try:
+        with suppress(RegardError):
             list(sources.open(put(tmp_path / "b.parquet", bad)))
-        except RegardError:
-            pass
 
 
 pieces = st.lists(

@@ -17,7 +17,8 @@ UNITS = ("line", "paragraph", "file")
 
 
 @group("data")
-def command() -> None: ...
+def command() -> None:
+    """Its texts: words/cli_data.toml."""
 
 
 @command.verb("check")
@@ -44,6 +45,20 @@ def check(path: str, held_out: str | None, tokenizer: str | None, context: int |
     other = None if held_out is None else sources.open(held_out, **reading)
     report = examine(rows, held_out=other, encode=encode, context=context)
     answer(report.plain(), lambda screen: _print(screen, summary(report)))
+
+
+@command.verb("show")
+@argument("recipe")
+def show(recipe: str) -> None:
+    from regard.train import recipe as recipes
+    from regard.train.setup import prepare
+
+    setup = prepare(recipes.load(recipes.find(recipe)))
+    feed = setup.feed()
+    text = setup.first_batch(feed)
+    found = {"rows": len(setup.train), "samples": len(feed.size), "tokens": feed.tokens, "batches": len(feed.plan(0))}
+    head = say("cli_data.show.found", **{name: f"{count:,}" for name, count in found.items()})
+    answer({**found, "first_batch": text}, lambda screen: _print(screen, f"{head}\n\n{text}"))
 
 
 @command.verb("samples")

@@ -5,7 +5,8 @@
 
 What can be opened: a text file (.txt and anything unknown: a text is a line, a paragraph, or the whole file), JSONL,
 CSV, TSV, Parquet; these packed as .gz, .xz or .bz2; a folder of them, or of one folder of texts per label; a folder
-that `datasets` saved, `datasets:NAME#SPLIT`; and `sample:NAME`, a built-in sample.
+that `datasets` saved, `datasets:NAME#SPLIT`; and `sample:NAME`, a built-in sample, or several:
+`sample:NAME+NAME`.
 
 A file is read whole whenever it is opened, for its SHA-256, and once more the first time, when all of it is checked;
 where its records begin is then kept in the cache. Memory stays the same however large the file is.
@@ -95,7 +96,8 @@ def open(
     choice = Choice(text=text, label=label, source=source, target=target)
     name = os.fspath(spec)
     if name.startswith(catalog.PREFIX):
-        return _sample(catalog.find(name), choice)
+        parts = [_sample(catalog.find(part), choice) for part in name.removeprefix(catalog.PREFIX).split("+")]
+        return parts[0] if len(parts) == 1 else Joined(name, parts)
     if name.startswith(plain.DATASETS):
         return _table(*plain.dataset(name), name, JsonLines(), choice)
     path = Path(name)

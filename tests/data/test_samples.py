@@ -41,6 +41,14 @@ def test_a_sample_that_was_changed_is_refused(tmp_path, monkeypatch):
         samples.open("film-reviews")
 
 
+def test_samples_can_be_joined():
+    rows = sources.open("sample:addresses+tang-poems")
+    assert len(rows) == 233 + 51_115 and rows.columns == ("text",)
+    assert rows[232]["where"] == "sample:addresses:233" and rows[233]["where"] == "sample:tang-poems:1"
+    with pytest.raises(RegardError, match="tang-poems"):
+        sources.open("sample:addresses+poems")
+
+
 def test_the_poems_are_whole():
     rows = samples.open("tang-poems")
     assert rows[0]["text"].startswith("秦川雄帝宅，函谷壮皇居。")

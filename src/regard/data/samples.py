@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from regard.data import catalog, sources
-from regard.data.catalog import Sample
 from regard.data.sources import Source
 
-__all__ = ["Sample", "all_samples", "names", "open"]
+__all__ = ["names", "open"]
 
 
 def open(name: str) -> Source:
@@ -17,8 +16,3 @@ def open(name: str) -> Source:
 def names() -> tuple[str, ...]:
     """tang-poems, film-reviews, office-help, addresses."""
     return tuple(sample.name for sample in catalog.SAMPLES)
-
-
-def all_samples() -> tuple[Sample, ...]:
-    """What there is, with its licence and size."""
-    return catalog.SAMPLES

@@ -5,8 +5,7 @@
 
 What can be opened: a text file (.txt and anything unknown: a text is a line, a paragraph, or the whole file), JSONL,
 CSV, TSV, Parquet; these packed as .gz, .xz or .bz2; a folder of them, or of one folder of texts per label; a folder
-that `datasets` saved, `datasets:NAME#SPLIT`; and `sample:NAME`, a built-in sample, or several:
-`sample:NAME+NAME`.
+that `datasets` saved, `datasets:NAME#SPLIT`; `sample:NAME`, a built-in sample, or several (`sample:NAME+NAME`).
 
 A file is read whole whenever it is opened, for its SHA-256, and once more the first time, when all of it is checked;
 where its records begin is then kept in the cache. Memory stays the same however large the file is.

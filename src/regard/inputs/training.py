@@ -154,16 +154,29 @@ def _learnt_scores(texts: Iterable[str], alphabet: list[str], room: int) -> dict
     single = sum(len(character.encode()) == 1 for character in alphabet)
     rust = tokenizers.Tokenizer(models.Unigram())
     rust.pre_tokenizer = pre_tokenizers.Split(Regex(WORDS), "isolated")
-    trainer = trainers.UnigramTrainer(
-        vocab_size=max(room - 256 + single, len(alphabet)), show_progress=False, special_tokens=[], unk_token=None
-    )
+    # It keeps every single character, and asked for fewer pieces than those it never ends: some more, and cut below.
+    size = max(room - 256 + single, len(alphabet) + 16)
+    trainer = trainers.UnigramTrainer(vocab_size=size, show_progress=False, special_tokens=[], unk_token=None)
     rust.train_from_iterator(_only(texts, alphabet), trainer)
     learnt = json.loads(rust.to_str())["model"]["vocab"]
-    # The trainer adds its floats up in the order of a hash table: the last digits, and with them the order, differ from
-    # run to run. Rounded, they do not.
-    scores = {_byte_name(piece): round(score, 6) for piece, score in learnt}
+    scores = {_byte_name(piece): score for piece, score in _settled(learnt).items()}
     longer = sorted((name for name in scores if len(name) > 1), key=lambda name: (-scores[name], name))
     return {name: scores[name] for name in [*(name for name in scores if len(name) == 1), *longer[: room - 256]]}
+
+
+def _settled(learnt: list[tuple[str, float]]) -> dict[str, float]:
+    """The scores without what differs from run to run, for the trainer goes through hash tables.
+
+    It adds its floats up in such an order, so they are rounded; and to the characters that it had dropped and takes
+    back it gives the lowest score plus 0, 1, 2 ... ten-thousandths in such an order, so those all get the lowest.
+    """
+    least = min(score for _, score in learnt)
+    settled = {}
+    for piece, score in learnt:
+        steps = (score - least) * 1e4
+        taken_back = len(piece) == 1 and steps < len(learnt) and abs(steps - round(steps)) < 1e-4
+        settled[piece] = round(least if taken_back else score, 6)
+    return settled
 
 
 def _wordpiece(texts: Iterable[str], vocab: int, roles: Mapping[str, str]) -> tokenizers.Tokenizer:
@@ -172,23 +185,35 @@ def _wordpiece(texts: Iterable[str], vocab: int, roles: Mapping[str, str]) -> to
     if room < 2:
         raise ConfigError("inputs.vocab_too_small", vocab=vocab, least=vocab - room + 2, kind="wordpiece")
     alphabet: list[str] = []
+    continued: list[str] = []
     for letter in _alphabet(texts, room, coverage=COVERAGE):
-        # A letter may come as itself and as a continuation; Chinese characters and marks always stand alone.
-        room -= 2 if letter.isalnum() and not CHINESE.match(letter) else 1
+        # Chinese characters and marks always stand alone; every other letter may go on a word.
+        inside = letter.isalnum() and not CHINESE.match(letter)
+        room -= 2 if inside else 1
         if letter.strip() and room >= 0:
             alphabet.append(letter)
-    rust = tokenizers.Tokenizer(models.WordPiece(vocab={}, unk_token=roles["unk"]))
-    rust.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
-    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    rust.decoder = decoders.WordPiece(cleanup=False)
+            continued += [f"##{letter}"] if inside else []
+    names = list(dict.fromkeys(roles.values()))
+    rust = _bert_rules({}, roles["unk"])
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab,
         show_progress=False,
-        special_tokens=_tokens(roles),
+        # The trainer numbers continuations in the order of a hash table, unless they are there from the beginning.
+        special_tokens=[*names, *continued],
         initial_alphabet=alphabet,
         limit_alphabet=len(alphabet),
     )
     rust.train_from_iterator(_only(texts, [*alphabet, " "]), trainer)
+    learnt = _bert_rules(rust.get_vocab(), roles["unk"])
+    learnt.add_special_tokens(_tokens(roles))
+    return learnt
+
+
+def _bert_rules(vocab: dict[str, int], unk: str) -> tokenizers.Tokenizer:
+    rust = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token=unk))
+    rust.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
+    rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    rust.decoder = decoders.WordPiece(cleanup=False)
     return rust
 
 

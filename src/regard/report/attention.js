@@ -10,7 +10,8 @@ sections.attention = (section, memory) => {
   memory.index ??= Math.max(0, strongest(model.heads));
   memory.view ??= "head";
   memory.query ??= section.queries.length - 1;
-  memory.key ??= 0;
+  const first = model.heads[memory.index]?.at?.subarray(memory.query * section.keys.length, (memory.query + 1) * section.keys.length);
+  memory.key ??= first ? first.indexOf(Math.max(...first)) : 0;
   memory.filter ??= null;
   const frame = make("div", { class: "attention" });
   const redraw = () => frame.replaceChildren(filters(model, memory, redraw), overview(model, memory, redraw), detail(model, memory, redraw));

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -69,12 +70,12 @@ def _document(report: Report) -> dict[str, Any]:
 
 
 def _embedded(value: Any) -> str:
-    """JSON that cannot end its script element: <, > and & and the two line separators as escapes; a lone surrogate,
-    which UTF-8 cannot hold, as an escape too."""
+    """JSON that cannot end its script element: <, > and & and the two line separators as escapes. A lone surrogate,
+    which is no character and which UTF-8 cannot hold, is written out."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return re.sub("[\ud800-\udfff]", lambda found: f"⟨U+{ord(found[0]):04X}⟩", text)
 
 
 def _escaped(text: str) -> str:

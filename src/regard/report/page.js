@@ -1,6 +1,6 @@
 "use strict";
 // The page: builds itself from the JSON in #report, again on every change of language or theme. All text goes through
-// text nodes; there is no innerHTML here and must never be.
+// text nodes; nothing here reads text as markup, and nothing must.
 
 const report = JSON.parse(document.getElementById("report").textContent);
 const address = new URLSearchParams(location.search);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,9 @@ def write(report: Report, path: str | Path) -> str | None:
     font = chinese_font()
     names = _names(report, font)
     heights = [_HEIGHT[type(one)](one) for one in figures]
-    with rc_context(_settings(font)):
+    with rc_context(_settings(font)), warnings.catch_warnings():
+        # No font has every character; a box in its place is seen in the picture, a warning for each is noise.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         canvas = Figure(figsize=(WIDTH, sum(heights)), layout="constrained")
         FigureCanvasAgg(canvas)
         parts: Any = canvas.subfigures(len(figures), 1, height_ratios=heights, squeeze=False)
@@ -77,8 +80,11 @@ class _Names:
         self.language, self.wide, self.lacking = language_shown, wide, False
 
     def __call__(self, label: Label) -> str:
-        # A dollar sign would start matplotlib's formula mode.
-        return readable(str(spoken(label, self.language))).replace("$", r"\$")
+        text = readable(str(spoken(label, self.language)))
+        if not self.wide and not _narrow(text):
+            self.lacking = True
+            text = "".join(one if _narrow(one) else "□" for one in text)
+        return text.replace("$", r"\$")  # a bare one would start matplotlib's formula mode
 
     def tokens(self, tokens: Sequence[Label]) -> list[str]:
         shown = [_cut(visible(token) if isinstance(token, str) else self(token)) for token in tokens]

@@ -69,7 +69,8 @@ sections.lens = (section, memory) => {
         return make("div", { class: "bar-row" }, make("span", { class: "bar-name token" }, make("bdi", null, visible(text))), make("span", { class: "track" }, fill), make("span", { class: "number" }, four(value)));
       })));
     frame.replaceChildren(make("p", { class: "hint" }, word("hint_lens")), make("div", { class: "lens-both" }, table, digest));
-    table.scrollLeft = scrolled ?? 1e6;
+    // It has a width to scroll over only once it is on the page.
+    requestAnimationFrame(() => { table.scrollLeft = scrolled ?? table.scrollWidth * (memory.column / n) - table.clientWidth / 2; });
   };
   redraw();
   return frame;

@@ -223,7 +223,8 @@ class Copied:
 def longest_copied(text: str, corpus: Iterable[str]) -> Copied:
     """The longest run of `text` that stands in one document of `corpus`; of equally long ones the first found.
 
-    Exact, not sampled. Documents are read once, in blocks, so the corpus may be larger than memory.
+    Exact. It searches the corpus once for each character of `text`, so give it poems, not books. Documents are read
+    once, in blocks, so the corpus may be larger than memory.
     """
     start, length = 0, 0
     for block in _blocks([corpus] if isinstance(corpus, str) else corpus):

@@ -85,11 +85,11 @@ def test_a_query_that_sees_nothing_is_passed_over():
 
 
 def test_rollout_by_hand_and_its_rows():
-    first = np.array([[[1.0, 0.0], [0.2, 0.8]], [[1.0, 0.0], [0.6, 0.4]]])  # mean [[1, 0], [.4, .6]]
+    first = np.array([[[0.4, 0.6], [0.2, 0.8]], [[0.0, 1.0], [0.6, 0.4]]])  # mean [[.2, .8], [.4, .6]]
     second = np.array([[[1.0, 0.0], [0.5, 0.5]]])
     found = rollout([first, second])
-    # [[1, 0], [.25, .75]] @ [[1, 0], [.2, .8]]
-    np.testing.assert_allclose(found, [[1.0, 0.0], [0.25 + 0.75 * 0.2, 0.75 * 0.8]])
+    # [[1, 0], [.25, .75]] @ [[.6, .4], [.2, .8]]
+    np.testing.assert_allclose(found, [[0.6, 0.4], [0.25 * 0.6 + 0.75 * 0.2, 0.25 * 0.4 + 0.75 * 0.8]])
 
 
 def test_rollout_rows_sum_to_one_even_where_a_query_sees_nothing():

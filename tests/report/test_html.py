@@ -17,6 +17,7 @@ from regard.words import LANGUAGES, set_language
 SHOUT = "document.title = 'BROKEN OUT'"
 HOSTILE = {
     "script": f"</script><script>{SHOUT}</script>",
+    "script end": "</script x>a</ScRiPt/><b>",
     "comment": f"<!--<script>{SHOUT}//-->",
     "markup": f'"><img src=x onerror="{SHOUT}"><svg onload="{SHOUT}">',
     "style": f"</style><style>*{{display:none}}</style><script>{SHOUT}</script>",
@@ -53,6 +54,8 @@ def test_text_stays_text(everything, page, name):
     document.encode("utf-8")
     found = page(document)
     assert [tag for tag, _ in found.tags] == ELEMENTS
+    embedded = document.split('id="report">')[1].split("\n<script>")[0].removesuffix("</script>")
+    assert not set("<>&\u2028\u2029") & set(embedded)
     arrived = HOSTILE[name].replace("\ud800", "⟨U+D800⟩").replace("\udc00", "⟨U+DC00⟩")
     assert found.data["title"] == arrived
     assert found.data["sections"][3]["keys"][2] == arrived

@@ -99,6 +99,11 @@ def _json(path: Path) -> tokenizers.Tokenizer:
     document = limits.parse_json(data, str(path))
     if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
         raise BadFileError("inputs.not_a_tokenizer", where=str(path), why="model")
+    model = document["model"]
+    for place, merge in enumerate(model.get("merges") or []):
+        pair = merge.split(" ") if isinstance(merge, str) else merge
+        prefix = str(model.get("continuing_subword_prefix") or "")
+        _check_merge(pair, model.get("vocab"), f"{path}: merge {place + 1}", prefix=prefix)
     return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
 
 
@@ -149,15 +154,20 @@ def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     for number, line in limits.open_text(merge_file):
         if not line or (number == 1 and line.startswith("#version")):
             continue
-        left, _, right = line.partition(" ")
-        if not left or not right or " " in right:
-            raise BadFileError("inputs.not_a_tokenizer", where=f"{merge_file}:{number}", why=ascii(line[:40]))
-        merges.append((left, right))
+        merges.append(_check_merge(line.split(" "), vocab, f"{merge_file}:{number}"))
     rust = _built(merge_file, lambda: tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges)))
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
     rust.add_special_tokens([name for name in ("<|endoftext|>",) if name in vocab])
     return rust
+
+
+def _check_merge(pair: Any, vocab: Any, where: str, *, prefix: str = "") -> tuple[str, str]:
+    """A merge of two tokens into a third, all in the vocabulary: of others the library panics, all over the screen."""
+    good = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) and part for part in pair)
+    if not good or not isinstance(vocab, dict) or not {*pair, pair[0] + pair[1].removeprefix(prefix)} <= vocab.keys():
+        raise BadFileError("inputs.not_a_tokenizer", where=where, why=ascii(pair)[:60])
+    return pair[0], pair[1]
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import tokenizers
 
 from regard import limits
+from regard.inputs.reading import USUAL
 from regard.inputs.template import Template, probe, processor
 
 
@@ -27,7 +28,8 @@ def save(
     names = {f"{role}_token": name for role, name in sorted(roles.items())}
     # By this class the file is taken as it stands; a model's own class would build its pipeline anew.
     fixed = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
-    kept = {key: value for key, value in settings.items() if key not in ("added_tokens_decoder", "auto_map")}
+    stale = {"added_tokens_decoder", "auto_map", *(f"{role}_token" for role in USUAL)}
+    kept = {key: value for key, value in settings.items() if key not in stale}
     limits.write(folder / "tokenizer.json", written.to_str(pretty=True) + "\n")
     limits.write(folder / "tokenizer_config.json", _json({**kept, **names, **fixed}))
     limits.write(folder / "special_tokens_map.json", _json(names))

@@ -1,11 +1,12 @@
 """What a model is trained to do: one file per task, from a row of data to its score.
 
-task = tasks.get("causal-lm", {}, tokenizer, context=256) task.samples(row, index=7, epoch=0, seed=1)     # a row as
-token arrays with their labels task.collate(samples, ids)                      # several of them in one flat row, no
-padding task.loss(model, batch, key)                    # sum over the batch's targets, in nats task.evaluate(model,
-rows)                      # the one scoring path: training, `regard eval` and the demo share it task.baselines(train,
-held_out)                 # what the same figures are without a Transformer task.predict(bundle, texts)
-# text in, dicts out
+    task = tasks.get("causal-lm", {}, tokenizer, context=256)
+    task.samples(row, index=7, epoch=0, seed=1)     # a row as token arrays with their labels
+    task.collate(samples, ids)                      # several of them in one flat row, no padding
+    task.loss(model, batch, key)                    # sum over the batch's targets, in nats
+    task.evaluate(model, rows)                      # the one scoring path: training, `regard eval`, the demo
+    task.baselines(train, held_out)                 # the same figures without a Transformer
+    task.predict(bundle, texts)                     # text in, dicts out
 
 Names and settings are known without torch; `get` imports the one file it needs.
 """

@@ -18,6 +18,7 @@ from test_resume import outcome, processes  # noqa: F401, a fixture
 
 from regard import bundle, config
 from regard.errors import ConfigError, RegardError
+from regard.tasks.scores import Result, Score
 from regard.train import checkpoint, setup
 from regard.train.feed import Place
 from regard.train.progress import Silent
@@ -26,7 +27,7 @@ from regard.train.run import Run, runs
 from regard.train.start import resume, start
 from regard.train.stop import Stop
 
-WORDS = ["春", "风", "又", "绿", "江", "南", "岸", "明", "月", "何", "时", "照", "我", "还", "the", "moon", "is", "bright", "tonight", "and", "far", "away"]
+WORDS = [*"春风又绿江南岸明月何时照我还", "the", "moon", "is", "bright", "tonight", "and", "far", "away"]
 MODELS = {
     "causal-lm": {"family": "qwen3", "dim": 14, "depth": 2, "hidden": 23, "context": 13, "dropout": 0.1}
     | {"attention": {"heads": 2, "kv_heads": 1, "head_dim": 6}},
@@ -89,6 +90,21 @@ def test_every_task_from_recipe_to_model(data, tmp_path, task):
     best = checkpoint.verify(run.checkpoints / checkpoint.name(step)).tensors("model")
     assert all(torch.equal(best[key], tensor) for key, tensor in loaded.model.named_parameters())
     assert not list(run.folder.glob("tmp-*")) and not (run.folder / ".holder.json").exists()
+
+
+def test_the_best_is_exported(data, tmp_path, monkeypatch):
+    def told(model, poll):
+        return Result(name="model", scores=(Score(name="accuracy", value=values.pop(0)),), examples=1)
+
+    values = [0.1, 0.8, 0.3]
+    monkeypatch.setattr(setup.Setup, "score", lambda self: told)
+    run, _ = start(recipe(data, **{"evaluate.every": 3}), tmp_path / "run")
+    assert run.best() == ("accuracy", 0.8, 6) and values == []
+    best = checkpoint.verify(run.checkpoints / checkpoint.name(6)).tensors("model")
+    last = checkpoint.newest(run.checkpoints, pytest.fail).tensors("model")
+    found = dict(bundle.load(run.folder).model.named_parameters())
+    assert all(torch.equal(best[name], tensor) for name, tensor in found.items())
+    assert not all(torch.equal(last[name], tensor) for name, tensor in found.items())
 
 
 def test_resuming_needs_nothing_but_the_folder(data, tmp_path, monkeypatch):

@@ -128,7 +128,8 @@ class Screen:
         self.console.print(str(error), markup=False)
 
     def end(self) -> None:
-        self.bar.stop()
+        if self.bar.live.is_started:
+            self.bar.stop()
 
 
 class Pace:

@@ -79,6 +79,8 @@ class Setup:
 def prepare(recipe: Recipe, *, tokenizer: Path | None = None, with_base: bool = True) -> Setup:
     """`tokenizer` is the folder of one that is settled already; without `with_base` the weights of `base` are left."""
     base = bundle.load(recipe.base) if recipe.base and with_base else None
+    if base is None:  # a wrong setting is told before the data are read
+        models.config(str(recipe.model["family"]), sizes(recipe), where="recipe: model")
     train, held_out = rows(recipe.data)
     labels = classes(recipe, train)
     words = find_tokenizer(recipe, train, tokenizer, base)
@@ -140,7 +142,7 @@ def find_tokenizer(recipe: Recipe, train: Source, folder: Path | None, base: Bun
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], base: Bundle | None) -> Any:
     """The family's Config: the base's, changed as the recipe says, with vocabulary, head and classes as needed."""
-    values: dict[str, Any] = {key: value for key, value in recipe.model.items() if key != "family"}
+    values = sizes(recipe)
     if base is not None:
         family = base.family
         if recipe.model.get("family", family) != family:
@@ -158,6 +160,11 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], 
     if values["vocab"] < tokenizer.size:
         raise ConfigError("train.vocab", vocab=values["vocab"], size=tokenizer.size)
     return models.config(family, values, where="recipe: model")
+
+
+def sizes(recipe: Recipe) -> dict[str, Any]:
+    """The [model] table without the family's name."""
+    return {key: value for key, value in recipe.model.items() if key != "family"}
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from regard.explain.patterns import PATTERNS, Measured, measure
 from regard.explain.question import Question
 from regard.explain.sites import Site, sites
 from regard.report.sections import Attention, Head, Lens, Message, Method, Report, Saliency, message
+from regard.tasks.base import probabilities
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -162,7 +163,7 @@ class _Names:
 
 def _answers(bundle: Bundle, asked: Question, names: _Names) -> Iterator[Answer]:
     with torch.no_grad():
-        shares = torch.softmax(question.logits(bundle.model, asked)[0], -1)
+        shares = probabilities(question.logits(bundle.model, asked)[0])
     best, order = shares.topk(min(10, shares.shape[-1]))
     text = names.text(asked.tokens)
     for at, number in enumerate(asked.answers):

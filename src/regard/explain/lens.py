@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.explain.question import Question, at_least_single, logits
+from regard.explain.question import Question, logits
 from regard.explain.sites import stacks
 from regard.layers import Context, Stack
+from regard.tasks.base import probabilities
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,5 +66,5 @@ def _answered(model: Any, question: Question, stream: Tensor) -> Tensor:
 
 
 def _best(logits: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    shares, best = torch.softmax(at_least_single(logits), -1).topk(min(most, logits.shape[-1]))
+    shares, best = probabilities(logits).topk(min(most, logits.shape[-1]))
     return best, shares

@@ -81,7 +81,7 @@ def at_least_single(values: Tensor) -> Tensor:
 
 def log_probability(question: Question, logits: Tensor) -> Tensor:
     """(copies,) log-probability of the answers in nats, summed over the rows."""
-    return _at(question, torch.log_softmax(logits, -1)).sum(-1)
+    return (_at(question, logits) - logits.logsumexp(-1)).sum(-1)
 
 
 def answer_logit(question: Question, logits: Tensor) -> Tensor:

@@ -272,6 +272,18 @@ def test_a_gradient_that_is_no_number_changes_nothing(tmp_path):
     assert all(toy_training.torch.equal(before[name], tensor) for name, tensor in work.model.state_dict().items())
 
 
+def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
+    class Ruins(Task):
+        def loss(self, model, batch, key):
+            return super().loss(model, batch, key) if key is None else sum(p.sum() for p in model.parameters()) * 1e20
+
+    far = OptimizerConfig(rate=3e38, clip=None)  # the first update overflows
+    config = replace(CONFIG, optimizer=far, keep=KeepConfig(every=1))
+    with pytest.raises(NotFinite, match="step-00000000"):
+        train(tmp_path / "run", config, task=Ruins())
+    assert checkpoint.newest(Run(tmp_path / "run").checkpoints, pytest.fail).step == 0
+
+
 def _recipe(config):
     from regard.train.recipe import Recipe
 

@@ -129,6 +129,22 @@ def test_resuming_needs_nothing_but_the_folder(data, tmp_path, monkeypatch):
     assert ended == "finished" and outcome(tmp_path / "run") == outcome(tmp_path / "whole")
 
 
+def test_stopped_before_it_began(data, tmp_path):
+    stop = Stop()
+    stop.ask()
+    run, ended = start(recipe(data), tmp_path / "run", stop=stop)
+    assert ended == "stopped" and run.updates() == []
+    start(recipe(data), tmp_path / "whole")
+    assert resume(run.folder)[1] == "finished" and outcome(run.folder) == outcome(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("task", ["causal-lm", "seq2seq"])
+def test_recomputing_changes_nothing(data, tmp_path, task):
+    one, _ = start(recipe(data, task), tmp_path / "one")
+    other, _ = start(recipe(data, task, **{"machine.recompute": True}), tmp_path / "other")
+    assert [line["loss"] for line in one.updates()] == [line["loss"] for line in other.updates()]
+
+
 def _train(folder: Path, asked: Recipe) -> None:
     torch.set_num_threads(1)
     if Run(folder).exists:

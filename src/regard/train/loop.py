@@ -186,6 +186,9 @@ class Training:
             return
         self.metrics.flush()
         files = {"model": weights(self.model), "optimizer": self.optimizers.state()}
+        if not all(tensor.isfinite().all() for tensor in files["model"].values()):
+            good = self.run.checkpoints / checkpoint.name(self.saved)
+            raise NotFinite("train.weights_not_finite", step=self.state.step, good=good)
         if self.average:
             files["average"] = self.average.weights
         state = {**vars(self.state), "place": vars(self.state.place), "seed": self.config.seed}

@@ -1,6 +1,6 @@
 """The pieces of a training step, each beside what it replaced: medians of alternating runs in one process.
 
-    python bench/pieces.py
+python bench/pieces.py
 """
 
 from __future__ import annotations

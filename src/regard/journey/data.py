@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from regard.data.check import Report, check
 from regard.data.clean import clean
 from regard.data.sources import Source, Subset
 from regard.data.split import split
+from regard.journey.folder import Folder
 from regard.journey.variants import Variant, variants
 from regard.journey.walk import Walk
 from regard.report.sections import Example, Label, Note, Samples, Section, Table, message
@@ -36,26 +38,25 @@ def work(walk: Walk) -> dict[str, Any]:
     found = {}
     for name in SAMPLES:
         stage.at(say("journey.data.checking", name=name))
-        source = samples.open(name)
-        if name == "tang-poems":
-            source = some(source, walk.plan.poems, SEED)
+        source = some(samples.open(name), walk.plan.rows.get(name), SEED)
         walk.stop.poll()
-        found[name] = _prepare(walk, name, source)
+        found[name] = prepare(walk.folder, name, source, walk.stop.poll)
         stage.at()
     return found
 
 
-def _prepare(walk: Walk, name: str, source: Source) -> dict[str, Any]:
+def prepare(folder: Folder, name: str, source: Source, polled: Callable[[], None] = lambda: None) -> dict[str, Any]:
+    """Check, clean and divide one sample and write its two files; what was found in it."""
     report = check(source)
-    walk.stop.poll()
+    polled()
     cleaned = clean(source)
     train, held_out = DIVIDED[name](cleaned.rows)
     near = _variants(train, held_out, RUNS[name])
     gone = {each.number for each in near}
     kept = Subset(train, [number for number in range(len(train)) if number not in gone])
-    walk.stop.poll()
-    _write(walk, f"{name}-train", kept)
-    _write(walk, f"{name}-held-out", held_out)
+    polled()
+    _write(folder.data(f"{name}-train"), kept)
+    _write(folder.data(f"{name}-held-out"), held_out)
     return _found(report, cleaned.counts, train, held_out, near) | {"train": len(kept), "held_out": len(held_out)}
 
 
@@ -93,9 +94,9 @@ def _variants(train: Source, held_out: Source, run: int) -> list[Variant]:
     return variants([row["text"] for row in train], [row["text"] for row in held_out], run)
 
 
-def _write(walk: Walk, name: str, rows: Source) -> None:
+def _write(path: Path, rows: Source) -> None:
     lines = [{key: row[key] for key in COLUMNS if key in row} for row in rows]
-    limits.write(walk.folder.data(name), "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    limits.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
 def _found(

@@ -26,7 +26,7 @@ class Plan:
     target: float
     limit: float
     parts: Mapping[str, Part]
-    poems: int | None = None  # that are used, None = all
+    rows: Mapping[str, int] = field(default_factory=dict)  # of a sample that are used, where not all are
     poems_scored: int = 1000
     verses: int = 16  # written and searched for copies; the first of them are shown
     verses_shown: int = 4
@@ -62,7 +62,7 @@ QUICK = Plan(
         "office-help": Part(train=12, around=5),
         "page": Part(around=8),
     },
-    poems=12_000,
+    rows={"tang-poems": 12_000},
     poems_scored=200,
     verses=8,
     reviews_scored=300,

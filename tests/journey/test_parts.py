@@ -137,6 +137,12 @@ def test_built_in_recipes_are_found_by_name_and_say_what_they_are(file):
         models.config(str(found.model["family"]), {**values, "vocab": found.tokenizer.vocab})
 
 
+def test_a_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monkeypatch):
+    (tmp_path / "poems").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert recipes.find("poems") == recipes.BUILT_IN / "poems.toml"
+
+
 def test_what_was_recorded_is_of_the_recipe_as_it_is():
     found = reviews.recorded()
     if found is None:

@@ -33,7 +33,7 @@ SEEDS = (0, 1, 2, 3, 4)
 
 def record(seeds: Iterable[int] = SEEDS) -> dict[str, Any]:
     """The accuracies of each seed, with all that they depend on."""
-    recipe = recipes.load(recipes.find(reviews.NAME))
+    recipe = recipes.load(recipes.BUILT_IN / f"{reviews.NAME}.toml")
     if encoder.locate(str(recipe.base)) is None:
         raise RegardError("journey.reviews.no_encoder")
     found: dict[str, Any] = {"command": COMMAND, "seeds": list(seeds), "recipe": essence(recipe)}

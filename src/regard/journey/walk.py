@@ -43,7 +43,7 @@ class Walk:
 
     def recipe(self, name: str) -> Recipe:
         """A built-in recipe for this machine, in the size of the plan."""
-        found = config.override(recipes.load(recipes.find(name)), self.plan.sizes.get(name, {}))
+        found = config.override(recipes.load(recipes.BUILT_IN / f"{name}.toml"), self.plan.sizes.get(name, {}))
         return replace(found, train=replace(found.train, machine=self.machine))
 
     def rows(self, name: str) -> list[Row]:

@@ -259,7 +259,7 @@ def load(path: str | os.PathLike[str]) -> Recipe:
 def find(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that comes with the package."""
     path = Path(name)
-    if path.suffix == ".toml" or path.exists():
+    if path.suffix == ".toml" or path.is_file():
         return path
     known = {file.stem: file for file in sorted(BUILT_IN.glob("*.toml"))}
     if name not in known:

@@ -66,7 +66,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     model = models.empty(config)
     table.read(module.TABLE, tensors, model, str(folder), _dtype(dtype))
     tokenizer = Tokenizer.load(folder)
-    if tokenizer.size > config.vocab:
+    if tokenizer.size > config.vocab + _pads_alone(tokenizer, config.vocab):
         raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=config.vocab)
     model = model.to(device).eval()
     return Bundle(model, tokenizer, family, _task(data, config, family), getattr(config, "labels", ()), folder)
@@ -79,7 +79,7 @@ def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
     module = models.family(bundle.family)
     files.write(folder, table.write(module.TABLE, bundle.model))
     bundle.tokenizer.save(folder)
-    data = module.write(bundle.model.config) | _token_ids(bundle.tokenizer, bundle.family)
+    data = module.write(bundle.model.config) | _token_ids(bundle)
     stored = next(bundle.model.parameters()).dtype
     data |= {"torch_dtype": str(stored).removeprefix("torch."), "regard": {"task": bundle.task}}
     limits.write(folder / CONFIG, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
@@ -129,6 +129,11 @@ def fresh(bundle: Bundle, key: Key | None = None) -> Bundle:
     return replace(bundle, model=models.build(bundle.model.config, key).eval())
 
 
+def _pads_alone(tokenizer: Tokenizer, vocab: int) -> bool:
+    """Whether the tokenizer's own pad token, which no model here is ever shown, is all that the vocabulary lacks."""
+    return tokenizer.pad == vocab
+
+
 def _task(data: dict[str, Any], config: Any, family: str) -> str:
     own = data.get("regard")
     if isinstance(own, dict) and isinstance(own.get("task"), str):
@@ -144,9 +149,11 @@ def _usual(config: Any, family: str) -> str:
     return _TASKS[config.head]
 
 
-def _token_ids(tokenizer: Tokenizer, family: str) -> dict[str, Any]:
-    ids = {"pad_token_id": tokenizer.pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
-    if family == "vaswani":  # a decoder is told how to begin and when it must end
+def _token_ids(bundle: Bundle) -> dict[str, Any]:
+    tokenizer, vocab = bundle.tokenizer, bundle.model.config.vocab
+    pad = None if _pads_alone(tokenizer, vocab) else tokenizer.pad
+    ids = {"pad_token_id": pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
+    if bundle.family == "vaswani":  # a decoder is told when it must end
         ids |= {"forced_eos_token_id": tokenizer.eos}
     return ids
 

@@ -194,3 +194,24 @@ TINY = {
     "hidden": 17,
     "attention": {"heads": 6, "kv_heads": 2, "head_dim": 10},
 }
+
+
+def test_gpt2_as_it_is_published_has_no_pad_token_of_its_own(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer as Raw
+    from tokenizers import decoders, pre_tokenizers
+    from tokenizers import models as raw_models
+
+    from regard import bundle
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = Raw(raw_models.BPE({piece: number for number, piece in enumerate([*alphabet, "<|endoftext|>"])}, []))
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    transformers.PreTrainedTokenizerFast(tokenizer_object=raw, eos_token="<|endoftext|>").save_pretrained(tmp_path)
+    reference = transformers.GPT2LMHeadModel(transformers.GPT2Config(**{**_gpt2().to_dict(), "vocab_size": 257}))
+    reference.save_pretrained(tmp_path)
+    loaded = bundle.load(tmp_path)
+    assert loaded.tokenizer.pad == 257 and loaded.tokenizer.eos == 256
+    bundle.save(tmp_path / "again", loaded)
+    again = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "again")
+    assert torch.equal(again.transformer.wte.weight, reference.transformer.wte.weight)
+    assert json.loads((tmp_path / "again" / "config.json").read_text())["pad_token_id"] is None

@@ -273,14 +273,10 @@ def test_a_gradient_that_is_no_number_changes_nothing(tmp_path):
 
 
 def test_weights_that_are_no_numbers_are_never_saved(tmp_path):
-    class Ruins(Task):
-        def loss(self, model, batch, key):
-            return super().loss(model, batch, key) if key is None else sum(p.sum() for p in model.parameters()) * 1e20
-
-    far = OptimizerConfig(rate=3e38, clip=None)  # the first update overflows
+    far = OptimizerConfig(rate=1e39)  # more than a float32 holds: the first update overflows
     config = replace(CONFIG, optimizer=far, keep=KeepConfig(every=1))
     with pytest.raises(NotFinite, match="step-00000000"):
-        train(tmp_path / "run", config, task=Ruins())
+        train(tmp_path / "run", config)
     assert checkpoint.newest(Run(tmp_path / "run").checkpoints, pytest.fail).step == 0
 
 

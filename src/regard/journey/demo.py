@@ -10,7 +10,7 @@ import torch
 
 from regard.journey import data, pace, page, poems, reviews, translation
 from regard.journey.folder import Folder
-from regard.journey.plan import PARTS, TRAININGS, Budget, Plan
+from regard.journey.plan import TRAININGS, Budget, Plan
 from regard.journey.screen import Screen
 from regard.journey.walk import Walk
 from regard.report.sections import Section, Table, message
@@ -52,7 +52,7 @@ def run(
         walk = Walk(
             folder=folder, plan=plan, budget=budget, screen=screen, stop=stop or Stop(), prompt=prompt, machine=settings
         )
-        screen.say(f"journey.begin.{state}", folder=folder.path.as_posix(), limit=round(plan.limit / 60))
+        screen.say(f"journey.begin.{state}", folder=folder.path.as_posix())
         try:
             with screen.moving(budget):
                 found = _walk(walk)
@@ -63,8 +63,7 @@ def run(
 
 
 def _walk(walk: Walk) -> Found:
-    walk.screen.at(say("journey.measuring"), walk.plan.target)
-    pace.measure(walk)
+    _measure(walk)
     _promise(walk)
     results: Found = {}
     for number, (name, (work, shown, parts)) in enumerate(STEPS.items(), start=1):
@@ -77,6 +76,13 @@ def _walk(walk: Walk) -> Found:
     results["page"] = page.work(walk, results)
     walk.screen.show(*page.brief(results["page"]))
     return results
+
+
+def _measure(walk: Walk) -> None:
+    walk.stage("pace", say("journey.measuring"))
+    began = walk.budget.elapsed
+    pace.measure(walk)
+    walk.budget.done("pace", walk.budget.elapsed - began if walk.budget.pace else None)
 
 
 def _done(walk: Walk, name: str) -> Found | None:
@@ -100,14 +106,16 @@ def _promise(walk: Walk) -> None:
     """The plan with what was measured, before it begins."""
     budget = walk.budget
     rows = []
-    for part in PARTS:
+    for part in budget.ahead:
         steps = budget.steps(part) if part in budget.pace else None
         skipped = part in TRAININGS and steps is None
         seconds = 0.0 if skipped else budget.expected(part)
         measured = round(budget.pace[part], 2) if part in budget.pace else None
         rows.append((message(f"journey.part.{part}"), steps, measured, clock(seconds)))
     columns = [message(f"journey.promise.{name}") for name in ("part", "updates", "pace", "time")]
-    about = message("journey.promise.note", time=clock(budget.elapsed + budget.left), limit=clock(walk.plan.limit))
+    whole, limit = budget.elapsed + budget.left, walk.plan.limit
+    key = "journey.promise.note" if whole <= limit else "journey.promise.slow"
+    about = message(key, time=clock(whole), limit=clock(limit))
     walk.screen.show(Table(columns=columns, rows=rows, note=about))
 
 

@@ -55,7 +55,7 @@ def test_learned_positions_are_looked_up_and_end_somewhere():
     assert torch.equal(learned(ragged)[0], learned.weight[[0, 4, 10]])
     assert torch.equal(learned(Places.count(8, 3))[0], learned.weight[8:])
     for beyond in (Places.count(9, 3), Places(torch.tensor([[0, 11]]))):
-        with pytest.raises(RegardError, match="12.*11"):
+        with pytest.raises(RegardError, match=r"12.*11"):
             learned(beyond)
 
 

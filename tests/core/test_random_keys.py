@@ -151,8 +151,8 @@ def test_dropout_leaves_the_mean_of_a_sublayer():
 
 
 def test_first_values_depend_on_name_and_key_alone():
-    shallow = models.build(models.config("gpt2", {"vocab": 31, "context": 11, "dim": 21, "heads": 3, "depth": 1}), Key(3))
-    deep = models.build(models.config("gpt2", {"vocab": 31, "context": 11, "dim": 21, "heads": 3, "depth": 2}), Key(3))
+    sizes = {"vocab": 31, "context": 11, "dim": 21, "heads": 3}
+    shallow, deep = (models.build(models.config("gpt2", sizes | {"depth": depth}), Key(3)) for depth in (1, 2))
     assert torch.equal(shallow.embed.tokens.weight, deep.embed.tokens.weight)
     assert torch.equal(shallow.stack.blocks[0].attention.q.weight, deep.stack.blocks[0].attention.q.weight)
     values = [p for p in deep.parameters() if p.dim() > 1]

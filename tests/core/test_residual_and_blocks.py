@@ -48,7 +48,7 @@ def test_norms_stand_where_they_are_put(name, scale):
     places, formula = PLACEMENTS[name]
     norms, branch, x = {place: norm() for place in places}, Branch(), torch.randn(2, 5, 7)
     block = Block(part=Residual(sublayer=branch, scale=scale, **norms))
-    scaled = {place: n for place, n in norms.items()}
+    scaled = dict(norms)
     if "after" in norms:
         scaled["after"] = lambda x: norms["after"](x) * scale
         expected = formula(x, lambda x: branch(x, None), scaled)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard import embed, heads, layers
-from regard.config import Problem, at_least, between, verify
+from regard.config import Problem, between, verify
 from regard.errors import BadFileError
 from regard.models import shared
 from regard.weights import foreign
@@ -37,7 +37,7 @@ class Config:
 
     def check(self) -> Iterator[Problem]:
         yield from shared.check_sizes(self, "vocab", "context", "dim", "depth", "heads", "hidden")
-        yield from at_least(self, 0, "start", "pad")
+        yield from between(self, 0, self.vocab - 1, "start", "pad")
         yield from between(self, 0.0, 0.99, "dropout", "smoothing")
         yield from shared.check_heads(self)
         yield from shared.check_activation(self)

@@ -140,8 +140,7 @@ def _several(name: str) -> Names:
 def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: torch.dtype | None = None) -> None:
     """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
     parameters = _parameters(model)
-    stored = tensors.names()
-    prefix = table.prefix if any(name.startswith(table.prefix) for name in stored) else ""
+    prefix = table.prefix if any(name.startswith(table.prefix) for name in tensors.names()) else ""
     rows = list(_expanded(table, parameters, prefix))
     wrong = list(_faults(rows, tensors, parameters))
     if wrong:
@@ -149,8 +148,9 @@ def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: to
     plan = [one for one in rows if isinstance(one, Row)]
     for one in plan:
         shapes = [tuple(parameters[name].shape) for name in one.ours]
-        for name, tensor in zip(one.ours, one.op.ours([tensors.read(n) for n in one.theirs], shapes), strict=True):
-            _fill(parameters[name], tensor if dtype is None else tensor.to(dtype))
+        stored = [tensors.read(name) for name in one.theirs]
+        for name, tensor in zip(one.ours, one.op.ours(stored, shapes), strict=True):
+            _fill(parameters[name], _own(tensor if dtype is None else tensor.to(dtype), stored))
 
 
 def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
@@ -244,6 +244,13 @@ _WRONG = {
     "twice": "weights.wrong.twice",
     "number": "weights.wrong.number",
 }
+
+
+def _own(tensor: Tensor, stored: Sequence[Tensor]) -> Tensor:
+    """The tensor in memory of its own: in the file's it lies at odd addresses, where sums round otherwise than in a
+    model that was just trained, and it changes when the file does."""
+    lent = {other.untyped_storage().data_ptr() for other in stored}
+    return tensor.clone() if tensor.untyped_storage().data_ptr() in lent else tensor
 
 
 def _fill(parameter: nn.Parameter, tensor: Tensor) -> None:

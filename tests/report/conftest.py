@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import json
+import os
 import shutil
 import subprocess
 
@@ -123,6 +124,8 @@ def page():
 def browser(tmp_path_factory):
     """browser(path, "lang=zh") -> the document after its scripts have run. Skipped where there is no browser."""
     program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
+    if program is None and os.environ.get("CI"):
+        pytest.fail("no chromium: `make test` installs it on Debian; elsewhere install it by hand")
     if program is None:
         pytest.skip("no chromium on this machine: what only a browser can show is not shown")
     profile = tmp_path_factory.mktemp("profile")

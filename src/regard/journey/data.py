@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from regard.data.split import split
 from regard.journey.folder import Folder
 from regard.journey.variants import Variant, variants
 from regard.journey.walk import Walk
-from regard.report.sections import Example, Label, Note, Samples, Section, Table, message
+from regard.report.sections import Label, Note, Section, Table, message
 from regard.train.setup import some
 from regard.words import say
 
@@ -153,6 +154,7 @@ def _remarks(found: dict[str, Any]) -> list[Section]:
                 said.append(Note(text=message("journey.data.odd", where=where, snippet=snippet, **values)))
     pair = next((one["variant"] for one in found.values() if one["variant"]), None)
     if pair:
-        title, note = message("journey.data.variant"), message("journey.data.variant_note")
-        said.append(Samples(samples=[Example(made=pair[0], expected=pair[1])], title=title, note=note))
+        columns = (message("journey.data.gone"), message("journey.data.held_out"))
+        lines = tuple(zip_longest(*(text.split("\n") for text in pair), fillvalue=""))
+        said.append(Table(columns=columns, rows=lines, title=message("journey.data.variant")))
     return said

@@ -64,6 +64,14 @@ def test_transformers_decodes_what_we_encode(trained, tmp_path, kind):
         assert theirs.decode(trained[kind].encode(text), skip_special_tokens=True) == text
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spelled_special_token_is_cut_as_transformers_cuts_it_when_told_to(trained, tmp_path, kind):
+    trained[kind].save(tmp_path)
+    theirs = AutoTokenizer.from_pretrained(tmp_path, split_special_tokens=True)
+    for text in ("<|eos|>", "Hello<|pad|>words", "[SEP] [MASK]明"):
+        assert trained[kind].encode(text) == theirs(text)["input_ids"]
+
+
 @pytest.fixture
 def bert(tmp_path) -> Path:
     words = [
@@ -273,6 +281,16 @@ def test_minilm_of_the_package_index():
     assert ours.decode(ours.encode("A man isn't eating (good) food.")) == "a man isn't eating (good) food."
 
 
+# Read without complaint, it fails at the first unknown word.
+WITHOUT_UNK = {
+    "type": "WordPiece",
+    "unk_token": "[UNK]",
+    "continuing_subword_prefix": "##",
+    "max_input_chars_per_word": 100,
+    "vocab": {},
+}
+
+
 def refused(path: Path) -> str:
     with pytest.raises(BadFileError) as caught:
         Tokenizer.load(path)
@@ -291,7 +309,7 @@ def refused(path: Path) -> str:
         lambda text: text.replace('"vocab"', '"vacob"'),
         lambda text: json.dumps({**json.loads(text), "decoder": {"type": "Enigma"}}),
         lambda text: json.dumps({**json.loads(text), "added_tokens": 3}),
-        lambda text: '{"version": "1.0", "model": {"type": "WordPiece", "vocab": {}, "unk_token": "[UNK]"}}',
+        lambda text: json.dumps({**json.loads(text), "model": WITHOUT_UNK}),
         lambda text: "[" * 9999,
         lambda text: text.replace('"merges": [', '"merges": [["zz", "zz"],'),
         lambda text: text.replace('"merges": [', '"merges": [["a", "龘"],'),

@@ -219,8 +219,9 @@ def test_words_keep_the_order_and_number_from_nought(trained):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_training_is_deterministic_in_this_process(trained, texts, kind):
-    again = Tokenizer.train(kind, iter(texts), 571)
-    assert again._rust.to_str() == trained[kind]._rust.to_str()
+    for _ in range(6):  # the trainers go through hash tables, whose order differs from one to the next
+        again = Tokenizer.train(kind, iter(texts), 571)
+        assert again._rust.to_str() == trained[kind]._rust.to_str()
 
 
 @pytest.mark.slow

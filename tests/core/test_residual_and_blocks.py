@@ -74,8 +74,9 @@ def test_branches_are_skipped_whole_in_training_and_never_in_evaluation():
     skipped = (out == x).all(-1).all(-1)
     assert 8 < skipped.sum() < 40
     assert_close(out[~skipped], (x + branch(x, None) / 0.6)[~skipped])
-    packed = block(x[:1].expand(1, 3, 7), opened(x[:1], key=Key(5), mask=Mask(documents=(1, 1, 1))))
-    assert packed.shape == (1, 3, 7)
+    row = x.view(1, 159, 7)
+    packed = block(row, opened(row, key=Key(5), mask=Mask(documents=(3,) * 53)))
+    assert_close(packed.view(53, 3, 7), out)
 
 
 def test_a_shared_layer_is_the_same_block_called_again():

@@ -29,10 +29,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return made
 
 
-def walk(chosen: plan.Plan, clock: Clock, slow: float, pace: float, *, drift: float = 1.0) -> tuple[float, list[int]]:
-    """Live through a plan on a machine that is `slow` times slower than planned; seconds it took, and its updates."""
+def walk(
+    chosen: plan.Plan, clock: Clock, slow: float, pace: float, *, drift: float = 1.0
+) -> tuple[float, list[int], int]:
+    """Live through a plan on a machine that is `slow` times slower than planned: the seconds it took, the updates of
+    each training, and how many trainings were cut off.
+    """
     budget = Budget(chosen)
-    taken = []
+    taken, cut = [], 0
     for part in PARTS:
         began = clock.now
         planned = chosen.parts[part]
@@ -48,27 +52,29 @@ def walk(chosen: plan.Plan, clock: Clock, slow: float, pace: float, *, drift: fl
                 done += 1
             budget.trained(part, done, done * pace * drift)
             taken.append(done)
+            cut += done < steps
         budget.done(part, clock.now - began)
-    return clock.now - budget.began, taken
+    return clock.now - budget.began, taken, cut
 
 
 @pytest.mark.parametrize("chosen", [FULL, QUICK], ids=["full", "quick"])
 @pytest.mark.parametrize("pace", [0.02, 0.3, 0.7, 2.0])
 def test_the_time_fits_whatever_the_pace(clock, chosen, pace):
-    seconds, taken = walk(chosen, clock, 1.0, pace)
-    assert seconds <= chosen.target + 5 and all(2 <= steps <= 300 for steps in taken)
+    seconds, taken, cut = walk(chosen, clock, 1.0, pace)
+    assert seconds <= chosen.target + 5 and all(2 <= steps <= 300 for steps in taken) and not cut
     if pace == 0.02:
         assert taken == [300] * 4  # a fast machine does what the recipe asks, and is done earlier
 
 
 def test_a_slow_machine_learns_less_and_keeps_the_limit(clock):
-    seconds, taken = walk(FULL, clock, 2.5, 2.0)
+    seconds, taken, cut = walk(FULL, clock, 2.5, 2.0)
     assert seconds <= FULL.limit and taken[0] < walk(FULL, clock, 1.0, 2.0)[1][0]
+    assert not cut  # it knew beforehand: every schedule came to its end
 
 
 def test_a_machine_that_slows_down_is_cut_off_before_the_limit(clock):
-    seconds, taken = walk(FULL, clock, 1.0, 0.7, drift=3.0)
-    assert seconds <= FULL.limit and all(steps >= 2 for steps in taken[1:])
+    seconds, taken, cut = walk(FULL, clock, 1.0, 0.7, drift=3.0)
+    assert cut and seconds <= FULL.limit and all(steps >= 2 for steps in taken[1:])
 
 
 def test_plans_promise_ten_minutes_and_two():

@@ -47,7 +47,7 @@ FULL = Plan(
         "poems": Part(train=230, around=45),
         "reviews": Part(train=40, around=15),
         "reviews-scratch": Part(train=40, around=15),
-        "office-help": Part(train=145, around=20),
+        "office-help": Part(train=120, around=20),
         "page": Part(around=25),
     },
 )

@@ -118,7 +118,7 @@ def _next_commands() -> list[tuple[str, str]]:
         return [("regard runs", say("cli.next_with_run.runs")), *lines]
     return [
         ("regard demo --quick", say("cli.next_fresh.demo")),
-        ("regard new", say("cli.next_fresh.new")),
+        ("regard new my-model", say("cli.next_fresh.new")),
         ("regard train --help", say("cli.next_fresh.train")),
     ]
 

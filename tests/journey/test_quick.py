@@ -14,7 +14,7 @@ import pytest
 def test_the_quick_demo_from_the_command_line(tmp_path):
     folder = tmp_path / "demo-run"
     line = [sys.executable, "-m", "regard", "demo", "--quick", "--json", "--lang", "zh", "--out", str(folder)]
-    done = subprocess.run(line, capture_output=True, text=True, encoding="utf-8", timeout=800)
+    done = subprocess.run(line, check=False, capture_output=True, text=True, encoding="utf-8", timeout=800)
     assert done.returncode == 0, done.stderr[-2000:]
     found = json.loads(done.stdout)
     assert (folder / "report.html").stat().st_size > 100_000 and len(found["next"]) == 3

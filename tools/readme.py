@@ -6,7 +6,6 @@ python tools/readme.py demo-run
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -27,11 +26,11 @@ WORDS = {
         "chrf": "chrF",
         "unigram": "character frequencies",
         "5-gram": "interpolated 5-gram",
-        "naive bayes": "naive Bayes",
-        "logistic regression": "logistic regression",
+        "naive_bayes": "naive Bayes",
+        "logistic_regression": "logistic regression",
         "majority": "majority",
         "scratch": "random weights",
-        "nearest neighbour": "nearest-neighbour memory",
+        "neighbour": "nearest-neighbour memory",
         "copy": "copying",
     },
     "README.zh.md": {
@@ -44,14 +43,15 @@ WORDS = {
         "chrf": "chrF",
         "unigram": "字频",
         "5-gram": "插值 5 元语法",
-        "naive bayes": "朴素贝叶斯",
-        "logistic regression": "逻辑回归",
+        "naive_bayes": "朴素贝叶斯",
+        "logistic_regression": "逻辑回归",
         "majority": "多数类",
         "scratch": "随机权重",
-        "nearest neighbour": "最近邻记忆",
+        "neighbour": "最近邻记忆",
         "copy": "照抄",
     },
 }
+DIGITS = {"bits_per_character": 2, "accuracy": 3, "chrf": 1, "exact_match": 3}
 MEASURES = {"poems": ("bits_per_character",), "reviews": ("accuracy",), "translation": ("chrf", "exact_match")}
 
 
@@ -61,8 +61,8 @@ def main(folder: Path) -> None:
         table = "\n".join([row(HEADS[page]), row(("---",) * 4), *rows(folder, words)])
         marked = f"<!-- demo-table -->\n{table}\n<!-- /demo-table -->"
         text = path.read_text(encoding="utf-8")
-        text = re.sub(r"<!-- demo-table -->.*?<!-- /demo-table -->", lambda found: marked, text, flags=re.DOTALL)
-        path.write_text(text, encoding="utf-8")
+        before, _, rest = text.partition("<!-- demo-table -->")
+        path.write_text(before + marked + rest.partition("<!-- /demo-table -->")[2], encoding="utf-8")
 
 
 def rows(folder: Path, words: dict[str, str]) -> list[str]:
@@ -79,14 +79,7 @@ def rows(folder: Path, words: dict[str, str]) -> list[str]:
 
 
 def value(result: dict[str, Any], measure: str) -> str:
-    number = result["scores"][measure]["value"]
-    return (
-        f"{number:.1f}"
-        if measure == "chrf"
-        else f"{number:.3f}"
-        if measure != "bits_per_character"
-        else f"{number:.2f}"
-    )
+    return f"{result['scores'][measure]['value']:.{DIGITS[measure]}f}"
 
 
 def row(cells: tuple[str, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from regard.train.stop import Stop
 
 SAMPLE = {"poems": "tang-poems", "reviews": "film-reviews", "office-help": "office-help"}
 ROWS = {"poems": 400, "reviews": 150, "office-help": 600}  # enough for a few batches
+PATIENCE = 5.0  # seconds after which the updates so far must do
 
 
 def measure(walk: Walk) -> None:
@@ -54,7 +56,9 @@ def pace(recipe: Recipe, rows: Sequence[Row], updates: int, stop: Stop) -> float
         model, _ = setup.build()
         with machine.settled(setup.recipe.train.machine):
             training = Training(Job(setup.recipe.train, model, setup.task, setup.feed()), run, Silent(), stop)
-            for _ in range(updates + 1):
+            began = time.monotonic()
+            while training.state.step <= updates and time.monotonic() - began < PATIENCE:
                 training.update()
             training.metrics.close()
-        return statistics.median(line["seconds"] for line in run.updates()[1:])
+        seconds = [line["seconds"] for line in run.updates()]
+        return statistics.median(seconds[1:] or seconds)

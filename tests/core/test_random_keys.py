@@ -104,14 +104,14 @@ def test_no_two_places_of_a_model_share_a_key(name, packed):
     assert len(keys) > 5 and len(set(keys)) == len(keys)
 
 
-def test_encoder_and_decoder_share_no_key_even_where_attention_drops():
+@pytest.mark.parametrize("context", [Context.packed([3, 5], key=Key(11)), Context(key=Key(11))])
+def test_encoder_and_decoder_share_no_key_even_where_attention_drops(context):
     model = tiny("vaswani", dropout=0.3)
     for module in model.modules():
         if isinstance(module, layers.Attention):
             module.dropout = 0.3
-    context = Context.packed([3, 5], key=Key(11))
     keys = drawn_in(model, lambda: model(some_tokens(1, 8), some_tokens(1, 8), context, context))
-    assert len(keys) == len(set(keys)) > 20
+    assert len(keys) == len(set(keys)) >= 18
 
 
 @pytest.mark.parametrize("name", ["bert", "gpt2 classify", "qwen3"])

@@ -121,7 +121,7 @@ def trainer(job: dict[str, Any]) -> dict[str, Any]:
     return {"seconds": seconds, "parameters": count, "tokens": wanted, "loss": _loss(ours.eval(), folder)}
 
 
-def _blocks(folder: Path, tokenizer: Any, wanted: int) -> list[dict[str, list[int]]]:
+def _blocks(folder: Path, tokenizer: Any, wanted: int) -> Any:
     """Documents end to end, each begun and ended, cut into blocks: what the Trainer's own examples do."""
     texts = [json.loads(line)["text"] for line in (folder / "train.jsonl").open(encoding="utf-8")]
     shuffled = [texts[(number * 7919) % len(texts)] for number in range(len(texts))]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from regard.layers import Key, Mask, Places
-from regard.ops.attention import fused
+from regard.ops.attention import Visible, fused
 from regard.ops.losses import vocabulary_loss
 from regard.ops.norms import rms_norm
 from regard.train.optimizers import orthogonal
@@ -70,8 +70,9 @@ def documents() -> tuple[str, dict[str, Callable[[], object]]]:
     masked, plain = Mask(segments=segments).bind(all_places, all_places), Mask().bind(places, places)
     masked.tensor  # noqa: B018 - built once, before the clock runs
 
-    def attend(tensors: list[Tensor], mask: object) -> None:
-        fused(*tensors, mask, None, 0.125, None).sum().backward()  # pyright: ignore[reportArgumentType]
+    def attend(tensors: list[Tensor], mask: Visible) -> None:
+        q, k, v = tensors
+        fused(q, k, v, mask, None, 0.125, None).sum().backward()
 
     return "attention over 64 documents of 64 tokens", {
         "one row under a block mask": lambda: attend(row, masked),

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 SYSTEMS = ("regard", "transformers", "torch.nn")
 
@@ -137,7 +138,7 @@ def regard_step(workload: Workload) -> Callable[[], None]:
 
     sizes = {"vocab": workload.vocab, "dim": workload.dim, "depth": workload.depth, "heads": workload.heads}
     sizes |= {"hidden": 4 * workload.dim, "context": 256, "dropout": workload.dropout}
-    model = models.build(models.config("gpt2" if workload.causal else "bert", sizes), Key(0)).train()
+    model: Any = models.build(models.config("gpt2" if workload.causal else "bert", sizes), Key(0)).train()
     optimizer = build(model, OptimizerConfig())
     tokens = torch.randint(5, workload.vocab, (1, workload.tokens))
     if workload.causal:

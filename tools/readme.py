@@ -42,6 +42,7 @@ WORDS = {
         "exact_match": "完全正确",
         "chrf": "chrF",
         "unigram": "字频",
+        "bigram": "二元语法",
         "5-gram": "插值 5 元语法",
         "naive_bayes": "朴素贝叶斯",
         "logistic_regression": "逻辑回归",

@@ -12,7 +12,7 @@ from walked import Walked
 from regard import words
 from regard.cli.main import run as command_line
 from regard.errors import RegardError
-from regard.journey import demo
+from regard.journey import demo, pace
 from regard.journey.folder import Folder
 from regard.journey.variants import variants
 from regard.train.run import Run
@@ -107,6 +107,15 @@ def test_the_next_commands_work(walked, monkeypatch, capfd, tmp_path):
     monkeypatch.chdir(tmp_path)  # explain writes its page where one stands
     for line in demo.next_commands(walked.folder, walked.found):
         assert command_line([*shlex.split(line.removeprefix("regard "))]) == 0, capfd.readouterr().err
+
+
+def test_a_pace_measured_at_a_bad_moment_is_corrected(tmp_path, encoder_folder, monkeypatch):
+    monkeypatch.setattr(pace, "pace", lambda *asked: 1e6)
+    bad = Walked(tmp_path / "bad", encoder_folder)
+    assert bad.go() is not None
+    for name, steps in (("poems", 5), ("reviews", 3), ("office-help", 3)):
+        run = Run.open(bad.folder / name)
+        assert run.status == "finished" and len(run.updates()) == run.recipe.train.steps == steps
 
 
 def test_without_the_encoder_it_says_so_and_goes_on(tmp_path, encoder_folder):

@@ -11,7 +11,7 @@ from regard import config, models
 from regard.errors import BadFileError, RegardError
 from regard.journey import encoder, plan, poems, record, reviews
 from regard.journey.plan import FULL, PARTS, QUICK, TRAININGS, Budget
-from regard.journey.screen import Until
+from regard.journey.until import Until
 from regard.journey.variants import variants
 from regard.train import recipe as recipes
 from regard.train.stop import Interrupted, Stop
@@ -88,13 +88,36 @@ def test_a_training_is_not_cut_before_its_first_update(clock):
     user = Stop()
     until = Until(user, clock.now - 1)
     until.poll()
-    until.armed = True
+    until.saw(0.1)
     with pytest.raises(Interrupted):
         until.poll()
     patient = Until(user, clock.now + 1)
     user.ask()
     with pytest.raises(Interrupted):
         patient.poll()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "steps", "wrong"),
+    [
+        ([1.1, 0.9, 1.0, 1.2], 50, None),
+        ([0.9, 0.5, 0.4, 0.5], 50, 0.4),  # measured while something else ran: there is time for more updates
+        ([0.9, 0.5, 0.4, 0.5], 300, None),  # but no more are asked for
+        ([2.5, 1.9, 1.7, 2.0], 50, 1.7),
+        ([2.5, 1.0, 1.7, 2.0], 50, None),  # one slow update says nothing
+        ([0.1], 2, 0.1),
+        ([9.0], 2, None),
+    ],
+)
+def test_a_wrong_pace_is_noticed_by_the_first_updates(clock, seconds, steps, wrong):
+    until = Until(Stop(), clock.now + 100, expected=1.0, steps=steps, most=300)
+    for each in seconds:
+        until.poll()
+        until.saw(each)
+    assert until.wrong == wrong
+    if wrong:
+        with pytest.raises(Interrupted):
+            until.poll()
 
 
 @pytest.mark.parametrize(

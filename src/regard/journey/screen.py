@@ -12,10 +12,10 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from regard.errors import BadFileError
 from regard.journey.plan import Budget
+from regard.journey.until import Until
 from regard.report import terminal
 from regard.report.sections import Section
 from regard.train.progress import Pace, Silent, clock
-from regard.train.stop import Interrupted, Stop
 from regard.words import say
 
 EVERY = 15.0  # seconds between two lines where nothing can move
@@ -124,7 +124,7 @@ class Follow(Silent):
         self.steps = steps
 
     def update(self, line: dict[str, Any]) -> None:
-        self.until.armed = True
+        self.until.saw(line["seconds"])
         self.pace.add(line)
         left = (self.steps - line["step"]) * self.pace.step
         said = say("journey.training", loss=line["loss"], speed=self.pace.tokens, step=line["step"], steps=self.steps)
@@ -136,16 +136,3 @@ class Follow(Silent):
 
     def damaged(self, error: BadFileError) -> None:
         self.stage.screen.text(str(error))
-
-
-class Until(Stop):
-    """Stops a training when its time is over, once it has made an update, and whenever the user asks to stop."""
-
-    def __init__(self, user: Stop, end: float) -> None:
-        super().__init__()
-        self.user, self.end, self.armed = user, end, False
-
-    def poll(self) -> None:
-        self.user.poll()
-        if self.armed and time.monotonic() > self.end:
-            raise Interrupted

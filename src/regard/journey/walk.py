@@ -13,9 +13,11 @@ from regard.data import sources
 from regard.data.sources import Row
 from regard.journey.folder import Folder
 from regard.journey.plan import Budget, Plan
-from regard.journey.screen import Follow, Screen, Stage, Until
+from regard.journey.screen import Follow, Screen, Stage
+from regard.journey.until import Until
 from regard.tasks.base import Task
 from regard.train import recipe as recipes
+from regard.train.loop import Outcome
 from regard.train.recipe import DataConfig, MachineConfig, Recipe
 from regard.train.run import Run
 from regard.train.start import resume, start
@@ -60,14 +62,13 @@ class Walk:
         path = self.folder.run(name)
         if self.trained(name):
             return Run.open(path)
-        until = Until(self.stop, self.budget.deadline(name))
         if Run(path).exists:
+            until = Until(self.stop, self.budget.deadline(name))
             run, outcome = resume(path, Follow(stage, until), until)
         else:
             files = {side: str(self.folder.data(f"{data}-{side}")) for side in ("train", "held-out")}
             recipe = replace(recipe, data=DataConfig(train=files["train"], held_out=files["held-out"]))
-            recipe = fitted(recipe, self.budget.steps(name), self.plan.curve)
-            run, outcome = start(recipe, path, Follow(stage, until), until)
+            run, outcome = self._start(name, recipe, stage)
         self.stop.poll()
         updates = run.updates()
         self.budget.trained(name, len(updates), sum(line["seconds"] for line in updates))
@@ -76,6 +77,20 @@ class Walk:
         # A finished training needs no checkpoint, and here they would come to most of a gigabyte.
         shutil.rmtree(run.checkpoints, ignore_errors=True)
         return run
+
+    def _start(self, name: str, recipe: Recipe, stage: Stage) -> tuple[Run, Outcome]:
+        """A new run; begun a second time where the first updates show that its pace was measured at a bad moment."""
+        path, budget = self.folder.run(name), self.budget
+        for expected in (budget.pace[name] * budget.drift, None):
+            steps = budget.steps(name)
+            until = Until(self.stop, budget.deadline(name), expected=expected, steps=steps, most=budget.most[name])
+            run, outcome = start(fitted(recipe, steps, self.plan.curve), path, Follow(stage, until), until)
+            self.stop.poll()
+            if until.wrong is None:
+                break
+            budget.measured(name, until.wrong / budget.drift, budget.most[name])
+            shutil.rmtree(path)
+        return run, outcome
 
     def bundle(self, name: str) -> Bundle:
         """The model of a run."""

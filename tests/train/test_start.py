@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_resume import outcome, processes  # noqa: F401, a fixture
+from test_resume import kill_after, outcome, processes  # noqa: F401, a fixture
 
 from regard import bundle, config
 from regard.errors import ConfigError, RegardError
@@ -157,18 +157,12 @@ def _train(folder: Path, asked: Recipe) -> None:
 def test_the_real_model_killed_at_random_moments(data, processes, tmp_path):  # noqa: F811
     asked = recipe(data, steps=40, average=0.9)
     start(asked, tmp_path / "whole")
-    draw, kills = random.Random(2), 0
-    for _ in range(60):
+    draw = random.Random(2)
+    for kill in range(5):
         process = processes.Process(target=_train, args=(tmp_path / "run", asked))
         process.start()
-        process.join(0.3 + draw.random() * 2 if kills < 5 else None)
-        if process.exitcode is not None:
-            assert process.exitcode == 0
-            break
-        process.kill()
-        process.join()
-        kills += 1
-    assert kills >= 1
+        kill_after(process, Run(tmp_path / "run"), updates=6 * kill + draw.randrange(6), delay=0.02 * draw.random())
+    _train(tmp_path / "run", asked)
     found, wanted = outcome(tmp_path / "run"), outcome(tmp_path / "whole")
     assert found[1:] == wanted[1:] and found[0][-1] == wanted[0][-1]
 

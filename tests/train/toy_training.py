@@ -1,6 +1,6 @@
 """A model and a task so small that every number of a training can be followed, and a whole training takes a second.
 
-    python toy_training.py RUN            trains in that folder, or goes on there
+python toy_training.py RUN            trains in that folder, or goes on there
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Time to a given validation loss: regard's recipe beside transformers' Trainer with the best of four learning rates.
 
-    python bench/converge.py --steps 400
+    pip install -e ".[bench]" && python bench/converge.py --steps 400
 
 Both read the same poems and addresses through the same tokenizer, at the same number of parameters, in processes of
 their own, one after the other. The Trainer runs `--steps` updates at each rate (blocks of 128 tokens, linear schedule

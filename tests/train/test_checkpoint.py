@@ -58,7 +58,7 @@ def flip(path: Path, place: int) -> None:
     path.write_bytes(data)
 
 
-def test_every_flipped_bit_is_found(tmp_path):
+def test_every_flipped_bit_is_found(tmp_path, record_property):
     write(tmp_path, 1)
     folder = write(tmp_path, 2)
     files = sorted(folder.iterdir())
@@ -73,6 +73,7 @@ def test_every_flipped_bit_is_found(tmp_path):
         assert len(named) == 1 and folder.name in named[0]
         flip(file, place)
     assert newest(tmp_path) == (2, [])
+    record_property("flips", 200)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "optimizer.safetensors"])
@@ -172,7 +173,7 @@ def test_the_order_of_a_save(tmp_path, operations):
     ]
 
 
-def test_a_crash_at_every_point_of_a_save(tmp_path, operations):
+def test_a_crash_at_every_point_of_a_save(tmp_path, operations, record_property):
     log, state = operations
     for at in range(99):
         folder = tmp_path / str(at)
@@ -196,6 +197,7 @@ def test_a_crash_at_every_point_of_a_save(tmp_path, operations):
         assert newest(folder) == (2, [])
         assert not list(folder.glob("tmp-*"))
     assert at > 9
+    record_property("crashes", at)
 
 
 def test_keep_counts_only_whole_ones(tmp_path):

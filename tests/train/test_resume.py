@@ -68,7 +68,7 @@ def test_a_new_training_is_the_same_to_the_bit(whole):
 
 
 @pytest.mark.slow
-def test_killed_at_random_moments(whole, processes, tmp_path):
+def test_killed_at_random_moments(whole, processes, tmp_path, record_property):
     """kill -9, 20 times, at any moment; the run that came of it is the uninterrupted one."""
     folder, draw, reached = tmp_path / "killed", random.Random(11), set()
     for kill in range(20):
@@ -80,6 +80,7 @@ def test_killed_at_random_moments(whole, processes, tmp_path):
     train(folder, LONG)
     assert outcome(folder)[1:] == outcome(whole)[1:]
     assert outcome(folder)[0][-1] == outcome(whole)[0][-1]
+    record_property("kills", 20)
 
 
 def kill_after(process, made: Run, *, updates: int, delay: float) -> None:

@@ -15,7 +15,21 @@ if TYPE_CHECKING:
     from regard.ops.random import Key
 
 # Their model_type -> our file.
-_FAMILIES = {"bert": "bert", "gpt2": "gpt2", "marian": "vaswani", "qwen3": "qwen3"}
+_FAMILIES = {
+    "albert": "albert",
+    "bert": "bert",
+    "distilbert": "distilbert",
+    "electra": "electra",
+    "gpt2": "gpt2",
+    "llama": "llama",
+    "marian": "vaswani",
+    "mistral": "llama",
+    "mpnet": "mpnet",
+    "qwen2": "llama",
+    "qwen3": "qwen3",
+    "roberta": "roberta",
+    "xlm-roberta": "roberta",
+}
 
 
 def families() -> tuple[str, ...]:

@@ -16,11 +16,13 @@ KEYS = frozenset({"rope_theta", "rope_scaling", "rope_parameters"})
 
 @dataclass(frozen=True, kw_only=True)
 class Rope:
-    """base: the slowest pair's wavelength grows with it. scaling stretches the angles by ``factor`` for texts longer
+    """base: the slowest pair's wavelength grows with it. share: how much of each head's features are turned, the first
+    ones. scaling stretches the angles by ``factor`` for texts longer
     than the ``original`` context; low and high bound the blend, in turns of a pair (Llama 3's factors, YaRN's beta slow
     and fast)."""
 
     base: float = 10_000.0
+    share: float = 1.0
     scaling: Literal["none", "linear", "ntk", "yarn", "llama3"] = "none"
     factor: float = 1.0
     original: int = 4096
@@ -39,12 +41,28 @@ class Rope:
             yield "temperature", "models.positive", {}
         if not self.base > 1.0:
             yield "base", "models.base", {}
+        if not 0.0 < self.share <= 1.0:
+            yield "share", "models.share", {}
+
+    def turned(self, head_dim: int) -> int:
+        """How many features of a head are turned."""
+        return int(head_dim * self.share)
 
 
-def position(rope: Rope, size: int) -> Any:
-    """The rotary position of heads of ``size`` features."""
+def check(rope: Rope, head_dim: int, name: str) -> Iterator[Problem]:
+    """What is turned must be pairs."""
+    size = rope.turned(head_dim)
+    if size < 2 or size % 2:
+        yield name, "models.even", {}
+    if size == 2 and rope.scaling == "ntk":
+        yield name, "models.one_pair", {}
+
+
+def position(rope: Rope, head_dim: int) -> Any:
+    """The rotary position of heads of ``head_dim`` features."""
     from regard.ops import rotary
 
+    size = rope.turned(head_dim)
     if rope.scaling == "yarn":
         angles = rotary.yarn(size, rope.base, rope.factor, rope.original, rope.high, rope.low)
         temperature = rotary.yarn_temperature(rope.factor) if rope.temperature is None else rope.temperature
@@ -59,18 +77,22 @@ def position(rope: Rope, size: int) -> Any:
     return layers.Rotary(angles)
 
 
-def read(data: Mapping[str, Any], where: str) -> Rope:
-    """Of ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling`` (older ones)."""
+def read(
+    data: Mapping[str, Any], where: str, *, base: float = 10_000.0, also: Mapping[str, str] | None = None
+) -> Rope:
+    """Of ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling`` (older ones). base: what a missing
+    one means; also: further names in them, theirs -> ours, that this family knows."""
+    also = also or {}
     given: dict[str, Any] = {}
     for key in ("rope_scaling", "rope_parameters"):
         part = data.get(key) or {}
         if not isinstance(part, dict):
             raise BadFileError("weights.setting", where=where, key=key, value=part, accepted=tuple(_NAMES))
         given |= part
-    base = given.pop("rope_theta", data.get("rope_theta", 10_000.0))
+    base = given.pop("rope_theta", data.get("rope_theta", base))
     kind = given.pop("rope_type", given.get("type", "default"))
     given.pop("type", None)
-    names = _NAMES.get(kind) if isinstance(kind, str) else None
+    names = {**_NAMES[kind], **also} if isinstance(kind, str) and kind in _NAMES else None
     if names is None or not given.keys() <= names.keys():
         unknown = sorted(given.keys() - (names or {}).keys()) or [kind]
         raise BadFileError("weights.setting", where=where, key="rope", value=unknown, accepted=tuple(_NAMES))
@@ -84,14 +106,17 @@ def read(data: Mapping[str, Any], where: str) -> Rope:
     return foreign.config(Rope, values, where, foreign.Fields(same=names | {"rope_theta": "base"}))
 
 
-def write(rope: Rope) -> dict[str, Any]:
+def write(rope: Rope, also: Mapping[str, str] | None = None) -> dict[str, Any]:
     """``rope_parameters``, and for older readers ``rope_theta`` and ``rope_scaling``."""
-    kind = "default" if rope.scaling == "none" else rope.scaling
+    kind, also = "default" if rope.scaling == "none" else rope.scaling, also or {}
     if kind not in _NAMES:
         raise BadFileError("models.rope_unwritable", scaling=kind)
+    if rope.share != 1.0 and "share" not in also.values():
+        raise BadFileError("models.share_unwritable", share=rope.share)
     named = {theirs: getattr(rope, ours) for theirs, ours in _NAMES[kind].items() if getattr(rope, ours) is not None}
+    more = {theirs: getattr(rope, ours) for theirs, ours in also.items()}
     return {
-        "rope_parameters": {"rope_type": kind, "rope_theta": rope.base, **named},
+        "rope_parameters": {"rope_type": kind, "rope_theta": rope.base, **named, **more},
         "rope_theta": rope.base,
         "rope_scaling": {"rope_type": kind, **named} if named else None,
     }

@@ -1,14 +1,14 @@
 """One table per family says how others name and store its weights; this engine reads it in both directions.
 
-A row is ``(theirs, ours, op)``; ``*`` stands for the number of a layer. Each foreign tensor is used once, each of our
+A row is ``(theirs, ours, op)``; ``*`` stands for the number of a layer, ``#`` in theirs for that of an expert. Each foreign tensor is used once, each of our
 parameters is filled once, and whatever is left over, missing or of the wrong shape is listed in one error.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -101,28 +101,30 @@ class Drop:
 
 @dataclass(frozen=True)
 class Row:
-    """``theirs`` hold ``ours`` by way of ``op``."""
+    """``theirs`` hold ``ours`` by way of ``op``, or of the op that ``op`` makes of a model's config."""
 
     theirs: Names
     ours: Names
-    op: Op = same
+    op: Op | Callable[[Any], Op] = same
 
 
 @dataclass(frozen=True)
 class Table:
-    """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them."""
+    """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them. ``old``:
+    endings of names in older files -> what they became."""
 
     rows: tuple[Row | Tie | Drop, ...]
     prefix: str = ""
+    old: Mapping[str, str] = field(default_factory=dict)
 
 
-def rows(text: str, op: Op = same) -> tuple[Row, ...]:
+def rows(text: str, op: Op | Callable[[Any], Op] = same) -> tuple[Row, ...]:
     """Rows of two columns, ``theirs  ours``; ``{q,k,v}`` in a name stands for several names of one row."""
     pairs = (line.split() for line in text.strip().splitlines())
     return tuple(Row(_several(theirs), _several(ours), op) for theirs, ours in pairs)
 
 
-def with_endings(text: str, *endings: str, op: Op = same) -> tuple[Row, ...]:
+def with_endings(text: str, *endings: str, op: Op | Callable[[Any], Op] = same) -> tuple[Row, ...]:
     """The same rows once for each ending (".weight", ".bias")."""
     made: list[Row] = []
     for one in rows(text, op):
@@ -140,8 +142,9 @@ def _several(name: str) -> Names:
 def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: torch.dtype | None = None) -> None:
     """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
     parameters = _parameters(model)
+    tensors = _Renamed(tensors, table.old) if table.old else tensors
     prefix = table.prefix if any(name.startswith(table.prefix) for name in tensors.names()) else ""
-    rows = list(_expanded(table, parameters, prefix))
+    rows = list(_expanded(table, model, prefix))
     wrong = list(_faults(rows, tensors, parameters))
     if wrong:
         raise BadFileError("weights.mismatch", where=where, count=len(wrong), what=_listed(wrong))
@@ -149,18 +152,48 @@ def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: to
     for one in plan:
         shapes = [tuple(parameters[name].shape) for name in one.ours]
         stored = [tensors.read(name) for name in one.theirs]
-        for name, tensor in zip(one.ours, one.op.ours(stored, shapes), strict=True):
+        for name, tensor in zip(one.ours, _op(one).ours(stored, shapes), strict=True):
             _fill(parameters[name], _own(tensor if dtype is None else tensor.to(dtype), stored))
+
+
+class _Renamed:
+    """A file's tensors with the old endings of their names replaced."""
+
+    def __init__(self, tensors: Tensors, old: Mapping[str, str]) -> None:
+        self._tensors = tensors
+        self._stored: dict[str, str] = {}
+        self._twice = list(tensors.twice())
+        for stored in sorted(tensors.names()):
+            end = next((end for end in old if stored.endswith(end)), "")
+            name = stored.removesuffix(end) + old.get(end, "")
+            if name in self._stored:
+                self._twice.append(name)
+            self._stored[name] = stored
+
+    def names(self) -> set[str]:
+        return set(self._stored)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._tensors.shape(self._stored[name])
+
+    def dtype(self, name: str) -> str:
+        return self._tensors.dtype(self._stored[name])
+
+    def twice(self) -> list[str]:
+        return self._twice
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors.read(self._stored[name])
 
 
 def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
     """The model's parameters under their foreign names."""
     parameters = _parameters(model)
     made: dict[str, Tensor] = {}
-    for one in _expanded(table, parameters, table.prefix):
+    for one in _expanded(table, model, table.prefix):
         if isinstance(one, Row):
-            for name, tensor in zip(one.theirs, one.op.theirs([parameters[n].detach() for n in one.ours]), strict=True):
-                made[name] = tensor.contiguous()
+            stored = _op(one).theirs([parameters[name].detach() for name in one.ours])
+            made |= {name: tensor.contiguous() for name, tensor in zip(one.theirs, stored, strict=True)}
     return made
 
 
@@ -168,15 +201,29 @@ def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
     return dict(model.named_parameters())  # a tied parameter stands under its first name only
 
 
-def _expanded(table: Table, parameters: Mapping[str, nn.Parameter], prefix: str) -> Iterator[Row | Tie | Drop]:
+def _op(one: Row) -> Op:
+    return cast(Op, one.op)  # _expanded has made those that wait for a config
+
+
+def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie | Drop]:
     """The rows that concern this model, layer by layer; those about a head it does not have are left out."""
+    parameters = _parameters(model)
     layers = 1 + max((int(part) for name in parameters for part in name.split(".") if part.isdigit()), default=-1)
     for one in table.rows:
         text = one.theirs if isinstance(one, Row) else (one.theirs,)
         for layer in range(layers if any("*" in name for name in text) else 1):
             made = _at(one, layer, table.prefix, prefix)
-            if not isinstance(made, Row) or all(name in parameters for name in made.ours):
+            if not isinstance(made, Row):
                 yield made
+            elif all(name in parameters for name in made.ours):
+                op = made.op(model.config) if callable(made.op) else made.op
+                yield Row(tuple(_numbered(made.theirs, len(parameters[made.ours[0]]))), made.ours, op)
+
+
+def _numbered(names: Names, count: int) -> Iterator[str]:
+    """``#`` counted through the experts that our one tensor holds."""
+    for name in names:
+        yield from (name.replace("#", str(number)) for number in range(count)) if "#" in name else (name,)
 
 
 def _at(one: Row | Tie | Drop, layer: int, written: str, prefix: str) -> Row | Tie | Drop:
@@ -224,7 +271,7 @@ def _wrong_shapes(
         if any(name not in stored for name in one.theirs):
             continue
         empty = [torch.empty(parameters[name].shape, device="meta") for name in one.ours]
-        for name, expected in zip(one.theirs, one.op.theirs(empty), strict=True):
+        for name, expected in zip(one.theirs, _op(one).theirs(empty), strict=True):
             if tensors.shape(name) != tuple(expected.shape):
                 wrong.append(("shape", f"{name} {tensors.shape(name)} != {tuple(expected.shape)}"))
     return wrong

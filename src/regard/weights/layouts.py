@@ -1,0 +1,61 @@
+"""Ops for the rows of a table: how files lay out what our layers hold apart. Each is exact in both directions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Shapes = Sequence[tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class ByHead:
+    """One stored tensor in which the rows of ours take turns, group by group (head 1's q, k and v, then head 2's …)."""
+
+    groups: int
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [torch.cat([t.unflatten(0, (self.groups, -1)) for t in ours], 1).flatten(0, 1)]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        parts = theirs[0].unflatten(0, (self.groups, -1)).split([shape[0] // self.groups for shape in shapes], 1)
+        return [part.flatten(0, 1).contiguous() for part in parts]
+
+
+@dataclass(frozen=True)
+class Interleaved:
+    """Rows of ``heads`` heads whose features from ``start`` on, ``size`` of them, are rotated in pairs of neighbours.
+
+    Ours are rotated half by half: stored 0, 1, 2, 3, … stand here as 0, 2, …, 1, 3, …
+    """
+
+    heads: int
+    size: int
+    start: int = 0
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [self._moved(t, (2, -1)) for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [self._moved(t, (-1, 2)) for t in theirs]
+
+    def _moved(self, tensor: Tensor, pairs: tuple[int, int]) -> Tensor:
+        by_head = tensor.unflatten(0, (self.heads, -1))
+        before, turned, after = by_head.tensor_split((self.start, self.start + self.size), 1)
+        return torch.cat((before, turned.unflatten(1, pairs).transpose(1, 2).flatten(1, 2), after), 1).flatten(0, 1)
+
+
+class _Stacked:
+    """One tensor of ours holds, along its first axis, what is stored expert by expert."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return list(ours[0].unbind(0))
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [torch.stack(list(theirs))]
+
+
+stacked = _Stacked()

@@ -1,0 +1,99 @@
+"""Decoders of the family table."""
+
+from __future__ import annotations
+
+from family_rows import CONTEXT, DEPTH, VOCAB, Row
+
+_CLASSES = {"num_labels": 3, "pad_token_id": 0}
+_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
+
+
+def rope(**parameters: object) -> dict[str, object]:
+    return {"rope_parameters": {"rope_theta": 10_000.0, **parameters}}
+
+
+LLAMA3 = rope(
+    rope_type="llama3",
+    factor=4.0,
+    original_max_position_embeddings=11,
+    low_freq_factor=1.0,
+    high_freq_factor=4.0,
+)
+YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=7)
+LINEAR = rope(rope_type="linear", factor=3.0)
+
+_GROUPED = {
+    "vocab_size": VOCAB,
+    "hidden_size": 13,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "head_dim": 10,
+    "intermediate_size": 17,
+    "max_position_embeddings": CONTEXT,
+    "tie_word_embeddings": False,
+    **_NO_TOKENS,
+}
+
+GPT2 = Row(
+    model_type="gpt2",
+    architecture="GPT2LMHeadModel",
+    config={"vocab_size": VOCAB, "n_embd": 21, "n_layer": DEPTH, "n_head": 3, "n_positions": CONTEXT, "n_inner": 17}
+    | _NO_TOKENS,
+    variants={
+        "untied": {"tie_word_embeddings": False},
+        "classify": {"architecture": "GPT2ForSequenceClassification", **_CLASSES},
+    },
+)
+QWEN3 = Row(
+    model_type="qwen3",
+    architecture="Qwen3ForCausalLM",
+    config=_GROUPED,
+    variants={
+        "tied": {"tie_word_embeddings": True, "attention_bias": True},
+        "window": {
+            "use_sliding_window": True,
+            "sliding_window": 5,
+            "layer_types": ["sliding_attention", "full_attention"],
+        },
+        "classify": {"architecture": "Qwen3ForSequenceClassification", **_CLASSES},
+        "linear": LINEAR,
+        "yarn": YARN,
+        "llama3": LLAMA3,
+    },
+)
+LLAMA = Row(
+    model_type="llama",
+    architecture="LlamaForCausalLM",
+    config=_GROUPED | {"hidden_size": 18},
+    variants={
+        "tied": {"tie_word_embeddings": True},
+        "biased": {"attention_bias": True, "mlp_bias": True},
+        "classify": {"architecture": "LlamaForSequenceClassification", **_CLASSES},
+        "linear": LINEAR,
+        "yarn": YARN,
+        "llama3": LLAMA3,
+    },
+)
+MISTRAL = Row(
+    model_type="mistral",
+    architecture="MistralForCausalLM",
+    config=_GROUPED | {"sliding_window": 5},
+    variants={
+        "whole": {"sliding_window": None},
+        "classify": {"architecture": "MistralForSequenceClassification", **_CLASSES},
+    },
+)
+QWEN2 = Row(
+    model_type="qwen2",
+    architecture="Qwen2ForCausalLM",
+    config={key: value for key, value in _GROUPED.items() if key != "head_dim"} | {"hidden_size": 42},
+    variants={
+        "tied": {"tie_word_embeddings": True},
+        "window": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
+        "classify": {"architecture": "Qwen2ForSequenceClassification", **_CLASSES},
+        "yarn": YARN,
+    },
+)
+
+ROWS = (GPT2, QWEN3, LLAMA, MISTRAL, QWEN2)

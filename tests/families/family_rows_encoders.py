@@ -1,0 +1,99 @@
+"""Encoders of the family table."""
+
+from __future__ import annotations
+
+from family_rows import CONTEXT, DEPTH, VOCAB, Row
+
+_SIZES = {
+    "vocab_size": VOCAB,
+    "hidden_size": 21,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 3,
+    "intermediate_size": 17,
+    "max_position_embeddings": CONTEXT,
+}
+_NARROW = {**_SIZES, "embedding_size": 13}
+
+
+def heads(family: str, **others: dict[str, object]) -> dict[str, dict[str, object]]:
+    """The variants that every encoder has."""
+    return {
+        "classify": {"architecture": f"{family}ForSequenceClassification", "num_labels": 3},
+        "score": {"architecture": f"{family}ForSequenceClassification", "num_labels": 1},
+        "tag": {"architecture": f"{family}ForTokenClassification", "num_labels": 5},
+        "span": {"architecture": f"{family}ForQuestionAnswering"},
+        "choice": {"architecture": f"{family}ForMultipleChoice"},
+        **others,
+    }
+
+
+ALBERT = Row(
+    model_type="albert",
+    architecture="AlbertForMaskedLM",
+    kind="encoder",
+    config={**_NARROW, "num_hidden_layers": 3},
+    variants=heads("Albert", pool={"architecture": "AlbertModel"}, groups={"num_hidden_groups": 2}),
+)
+BERT = Row(
+    model_type="bert",
+    architecture="BertForMaskedLM",
+    kind="encoder",
+    config=_SIZES,
+    variants=heads("Bert", pool={"architecture": "BertModel"}, relu={"hidden_act": "relu"}),
+)
+DISTILBERT = Row(
+    model_type="distilbert",
+    architecture="DistilBertForMaskedLM",
+    kind="encoder",
+    config={
+        "vocab_size": VOCAB,
+        "dim": 21,
+        "n_layers": DEPTH,
+        "n_heads": 3,
+        "hidden_dim": 17,
+        "max_position_embeddings": CONTEXT,
+    },
+    variants=heads("DistilBert", pool={"architecture": "DistilBertModel"}),
+)
+ELECTRA = Row(
+    model_type="electra",
+    architecture="ElectraForPreTraining",
+    kind="encoder",
+    config=_NARROW,
+    variants=heads(
+        "Electra",
+        language={"architecture": "ElectraForMaskedLM"},
+        wide={"architecture": "ElectraForMaskedLM", "embedding_size": 21},
+        pool={"architecture": "ElectraModel"},
+    ),
+)
+MPNET = Row(
+    model_type="mpnet",
+    architecture="MPNetForMaskedLM",
+    kind="encoder",
+    config={**_SIZES, "max_position_embeddings": CONTEXT + 2},
+    variants=heads("MPNet", pool={"architecture": "MPNetModel"}),
+    pad=1,
+)
+ROBERTA = Row(
+    model_type="roberta",
+    architecture="RobertaForMaskedLM",
+    kind="encoder",
+    config={**_SIZES, "max_position_embeddings": CONTEXT + 2, "type_vocab_size": 1},
+    variants=heads(
+        "Roberta",
+        pool={"architecture": "RobertaModel"},
+        pad={"pad_token_id": 2, "max_position_embeddings": CONTEXT + 3},
+    ),
+    pad=1,
+)
+XLM_ROBERTA = Row(
+    model_type="xlm-roberta",
+    architecture="XLMRobertaForMaskedLM",
+    kind="encoder",
+    config=ROBERTA.config,
+    variants=heads("XLMRoberta", pool={"architecture": "XLMRobertaModel"}),
+    pad=1,
+)
+
+ROWS = (ALBERT, BERT, DISTILBERT, ELECTRA, MPNET, ROBERTA, XLM_ROBERTA)

@@ -16,7 +16,8 @@ from regard.ops.random import dropout
 class Tokens(nn.Module):
     """The sum of what is known of each token: which it is, where it stands, of what type. (B, T) int64 -> (B, T, D).
 
-    scale multiplies the token's own vector (sqrt(D) in Vaswani et al. 2017, section 3.4).
+    scale multiplies the token's own vector (sqrt(D) in Vaswani et al. 2017, section 3.4). project: what brings a
+    narrower embedding to the width of the stack (the factorised embedding of ALBERT, Lan et al. 2019).
     """
 
     def __init__(
@@ -27,6 +28,7 @@ class Tokens(nn.Module):
         positions: nn.Module | None = None,
         types: int = 0,
         norm: nn.Module | None = None,
+        project: nn.Module | None = None,
         scale: float = 1.0,
         dropout: float = 0.0,
     ) -> None:
@@ -36,6 +38,7 @@ class Tokens(nn.Module):
         self.positions = positions
         self.types = nn.Embedding(types, dim) if types else None
         self.norm = norm
+        self.project = project
 
     def forward(self, tokens: Tensor, context: Context) -> Tensor:
         x = self.tokens(tokens)
@@ -47,37 +50,46 @@ class Tokens(nn.Module):
             x = x + self.positions(context.places())
         x = x if self.norm is None else self.norm(x)
         drop = dropout(self.dropout, context.key)
-        return x if drop is None else drop(x)
+        x = x if drop is None else drop(x)
+        return x if self.project is None else self.project(x)
 
 
 class Learned(nn.Module):
-    """One learned vector for each of ``context`` positions. Places (B|1, T) -> (B|1, T, D)."""
+    """One learned vector for each of ``context`` positions. Places (B|1, T) -> (B|1, T, D).
 
-    def __init__(self, context: int, dim: int) -> None:
+    offset: rows that stand before that of the first position and are no position's (fairseq's models, whose count
+    begins after the id of the padding).
+    """
+
+    def __init__(self, context: int, dim: int, *, offset: int = 0) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(context, dim))
+        self.offset = offset
+        self.weight = nn.Parameter(torch.zeros(context + offset, dim))
 
     def forward(self, places: Places) -> Tensor:
         last = int(places.positions.max()) if places.start is None else places.start + places.length - 1
-        if last >= self.weight.shape[0]:
-            raise RegardError("core.too_long", length=last + 1, context=self.weight.shape[0])
-        return F.embedding(places.positions.clamp(min=0), self.weight)
+        context = self.weight.shape[0] - self.offset
+        if last >= context:
+            raise RegardError("core.too_long", length=last + 1, context=context)
+        return F.embedding(places.positions.clamp(min=0) + self.offset, self.weight)
 
 
 class Sinusoidal(nn.Module):
     """Sines in the first half, cosines in the second, of angles in geometric progression (Vaswani et al. 2017,
     section 3.5; halves as in the authors' code, the paper interleaves them). Nothing is learned or stored.
 
-    Places (B|1, T) -> (B|1, T, D).
+    Places (B|1, T) -> (B|1, T, D). angles: those of another progression, (dim / 2,) per position. offset: what the
+    first position counts as.
     """
 
-    def __init__(self, dim: int, *, base: float = 10_000.0) -> None:
+    def __init__(self, dim: int, *, base: float = 10_000.0, angles: Tensor | None = None, offset: int = 0) -> None:
         super().__init__()
         if dim % 2:
             raise RegardError("core.even", dim=dim)
-        self.dim, self.base = dim, base
+        self.offset = offset
+        self.angles = rotary.frequencies(dim, base) if angles is None else angles  # no buffer: never rounded
 
     def forward(self, places: Places) -> Tensor:
-        at = places.positions.clamp(min=0)
-        angles = at.unsqueeze(-1).float() * rotary.frequencies(self.dim, self.base).to(at.device)
+        at = places.positions.clamp(min=0) + self.offset
+        angles = at.unsqueeze(-1).float() * self.angles.to(at.device)
         return torch.cat((angles.sin(), angles.cos()), -1)

@@ -6,19 +6,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regard.heads.classify import Classify, Pool
-    from regard.heads.language import Language, Transform
+    from regard.heads.classify import Choice, Classify, Pool, Score
+    from regard.heads.language import Capped, Language, Transform
+    from regard.heads.tokens import Discriminate, Span, Tag
 
 __all__ = [
+    "Choice",
     "Classify",
     "Pool",
+    "Score",
+    "Discriminate",
+    "Span",
+    "Tag",
+    "Capped",
     "Language",
     "Transform",
 ]
 
 _WHERE = {
+    "Choice": "heads.classify",
     "Classify": "heads.classify",
     "Pool": "heads.classify",
+    "Score": "heads.classify",
+    "Discriminate": "heads.tokens",
+    "Span": "heads.tokens",
+    "Tag": "heads.tokens",
+    "Capped": "heads.language",
     "Language": "heads.language",
     "Transform": "heads.language",
 }

@@ -1,4 +1,4 @@
-"""One vector, or one label, for a whole sequence."""
+"""One vector, one label or one number for a whole sequence."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from torch import Tensor, nn
 
 from regard.errors import RegardError
 from regard.layers.context import HEAD, Context
-from regard.ops.losses import class_loss
+from regard.layers.feed_forward import ACTIVATIONS
+from regard.ops.losses import class_loss, squared_loss
 from regard.ops.random import dropout
 
 
 class Pool(nn.Module):
     """Each sequence as one vector: (B, T, D) -> (sequences, D).
 
-    how: "first" (BERT's [CLS]), "last" (a decoder's newest token) or "mean". dense: a linear layer and tanh behind it
-    (BERT's pooler, Devlin et al. 2018).
+    how: "first" (BERT's [CLS]), "last" (a decoder's newest token) or "mean". dense: a linear layer and an activation
+    behind it (tanh in BERT's pooler, Devlin et al. 2018).
     """
 
-    def __init__(self, dim: int, how: str, *, dense: bool = False) -> None:
+    def __init__(self, dim: int, how: str, *, dense: bool = False, activation: str = "tanh") -> None:
         super().__init__()
-        self.how = how
+        self.how, self.activation = how, activation
         self.dense = nn.Linear(dim, dim) if dense else None
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
         pick = POOLS[self.how]
         pooled = torch.stack([pick(rows) for rows in sequences(hidden, context or Context())])
-        return pooled if self.dense is None else torch.tanh(self.dense(pooled))
+        return pooled if self.dense is None else ACTIVATIONS[self.activation](self.dense(pooled))
 
 
 class Classify(nn.Module):
@@ -48,6 +49,36 @@ class Classify(nn.Module):
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Summed cross-entropy in nats; logits (sequences, classes), targets (sequences,) int64."""
         return class_loss(logits, targets)
+
+
+class Score(Classify):
+    """One number for each sequence, such as how well a text answers a query: (B, T, D) -> (sequences, 1)."""
+
+    def __init__(self, pool: Pool, dim: int, *, bias: bool = True, dropout: float = 0.0) -> None:
+        super().__init__(pool, dim, 1, bias=bias, dropout=dropout)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Summed squared error; logits (sequences, 1), targets (sequences,)."""
+        return squared_loss(logits[:, 0], targets)
+
+
+class Choice(nn.Module):
+    """Which of several sequences it is: neighbours are the choices of one question. (B, T, D) -> (sequences,)."""
+
+    def __init__(self, pooler: Pool, dim: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.pooler = pooler
+        self.choice = nn.Linear(dim, 1)
+
+    def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        pooled = self.pooler(hidden, context)
+        drop = None if context is None or context.key is None else dropout(self.dropout, context.key.at(HEAD))
+        return self.choice(pooled if drop is None else drop(pooled)).squeeze(-1)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy in nats; logits (questions * choices,), targets (questions,) int64."""
+        return class_loss(logits.view(targets.shape[0], -1), targets)
 
 
 def sequences(hidden: Tensor, context: Context) -> list[Tensor]:

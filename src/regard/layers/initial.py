@@ -53,3 +53,16 @@ def xavier(embedding: float) -> Rule:
         return torch.empty_like(parameter).uniform_(-bound, bound, generator=generator)
 
     return rule
+
+
+def by_inputs(*, queries: float = 1.0) -> Rule:
+    """Normal, a matrix with deviation 1 / sqrt(its inputs), what is looked up with 1; ``queries`` multiplies that of q
+    (T5, Raffel et al. 2020)."""
+
+    def rule(name: str, parameter: nn.Parameter, generator: torch.Generator) -> Tensor:
+        looked_up = name.startswith(("embed", "source_embed", "target_embed"))
+        std = 1.0 if looked_up else parameter.shape[-1] ** -0.5
+        std = std * queries if name.endswith(".q.weight") else std
+        return torch.empty_like(parameter).normal_(0.0, std, generator=generator)
+
+    return rule

@@ -17,17 +17,23 @@ if TYPE_CHECKING:
 # Their model_type -> our file.
 _FAMILIES = {
     "albert": "albert",
+    "bart": "bart",
     "bert": "bert",
     "distilbert": "distilbert",
     "electra": "electra",
     "gpt2": "gpt2",
     "llama": "llama",
+    "m2m_100": "m2m_100",
     "marian": "vaswani",
+    "mbart": "mbart",
     "mistral": "llama",
     "mpnet": "mpnet",
+    "mt5": "t5",
+    "pegasus": "pegasus",
     "qwen2": "llama",
     "qwen3": "qwen3",
     "roberta": "roberta",
+    "t5": "t5",
     "xlm-roberta": "roberta",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from regard import heads, layers
 from regard.config import Problem, between
@@ -26,8 +26,8 @@ def check_heads(config: Any) -> Iterator[Problem]:
 
 
 def check_head(config: Any) -> Iterator[Problem]:
-    """A classification head needs classes to choose from."""
-    if config.head == "classify" and len(config.labels) < 2:
+    """A head that classifies needs classes to choose from."""
+    if config.head in ("classify", "tag") and len(config.labels) < 2:
         yield "labels", "models.labels", {}
 
 
@@ -41,7 +41,14 @@ def decoder_head(config: Any, tokens: Any) -> Any:
     """The vocabulary, tied to the embedding or not; or the classes, at the last token."""
     if config.head == "classify":
         return heads.Classify(heads.Pool(config.dim, "last"), config.dim, len(config.labels), bias=False)
-    return heads.Language(tokens.tokens.weight if config.tied else _vocabulary(config))
+    return heads.Language(vocabulary(config, tokens))
+
+
+def vocabulary(config: Any, tokens: Any) -> Any:
+    """The matrix of the vocabulary: the embedding's, or one of its own."""
+    import torch
+
+    return tokens.tokens.weight if config.tied else torch.nn.Parameter(torch.zeros(config.vocab, config.dim))
 
 
 def transformer(config: Any, tokens: Any, stack: Any, head: Any, *, causal: bool) -> Any:
@@ -59,12 +66,11 @@ def foreign_head(data: Mapping[str, Any], known: Mapping[str, str], usual: str, 
     return known[name]
 
 
+def refuse(key: str, value: Any, accepted: tuple[Any, ...], where: str) -> NoReturn:
+    """A setting whose value means something that this code does not do."""
+    raise BadFileError("weights.setting", where=where, key=key, value=value, accepted=accepted)
+
+
 def architecture(known: Mapping[str, str], head: str) -> str:
     """The foreign name of a head."""
     return next(theirs for theirs, ours in known.items() if ours == head)
-
-
-def _vocabulary(config: Any) -> Any:
-    import torch
-
-    return torch.nn.Parameter(torch.zeros(config.vocab, config.dim))

@@ -11,9 +11,8 @@ from typing import Any
 from regard import embed, heads, layers
 from regard.config import Problem, between, verify
 from regard.errors import BadFileError
-from regard.models import shared
+from regard.models import seq2seq, shared
 from regard.weights import foreign
-from regard.weights.table import Drop, Table, Tie, row, rows, with_endings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,37 +103,7 @@ def warmup_rate(step: int, dim: int, warmup: int) -> float:
     return dim**-0.5 * min(step**-0.5, step * warmup**-1.5)
 
 
-_ATTENTION = """
-    model.{side}.layers.*.self_attn.q_proj              {stack}.blocks.*.attention.q
-    model.{side}.layers.*.self_attn.k_proj              {stack}.blocks.*.attention.k
-    model.{side}.layers.*.self_attn.v_proj              {stack}.blocks.*.attention.v
-    model.{side}.layers.*.self_attn.out_proj            {stack}.blocks.*.attention.o
-    model.{side}.layers.*.self_attn_layer_norm          {stack}.blocks.*.attention_then
-    model.{side}.layers.*.fc1                           {stack}.blocks.*.feed_forward.up
-    model.{side}.layers.*.fc2                           {stack}.blocks.*.feed_forward.down
-    model.{side}.layers.*.final_layer_norm              {stack}.blocks.*.feed_forward_then
-"""
-_CROSS = """
-    model.decoder.layers.*.encoder_attn.q_proj          stack.blocks.*.cross_attention.q
-    model.decoder.layers.*.encoder_attn.k_proj          stack.blocks.*.cross_attention.k
-    model.decoder.layers.*.encoder_attn.v_proj          stack.blocks.*.cross_attention.v
-    model.decoder.layers.*.encoder_attn.out_proj        stack.blocks.*.cross_attention.o
-    model.decoder.layers.*.encoder_attn_layer_norm      stack.blocks.*.cross_attention_then
-"""
-TABLE = Table(
-    rows=(
-        *rows("model.shared.weight                      source_embed.tokens.weight"),
-        *rows("final_logits_bias                        head.bias", row),
-        *with_endings(_ATTENTION.format(side="encoder", stack="encoder"), ".weight", ".bias"),
-        *with_endings(_ATTENTION.format(side="decoder", stack="stack"), ".weight", ".bias"),
-        *with_endings(_CROSS, ".weight", ".bias"),
-        Tie("model.encoder.embed_tokens.weight", "model.shared.weight"),
-        Tie("model.decoder.embed_tokens.weight", "model.shared.weight"),
-        Tie("lm_head.weight", "model.shared.weight"),
-        Drop("model.encoder.embed_positions.weight"),
-        Drop("model.decoder.embed_positions.weight"),
-    ),
-)
+TABLE = seq2seq.table("then", *seq2seq.COMPUTED)
 
 FIELDS = foreign.Fields(
     same={

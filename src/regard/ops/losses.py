@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn import LinearCrossEntropyOptions
+from torch.utils.checkpoint import checkpoint
 
 # Rows whose logits exist at one time. The gradients are made in the forward pass, so the logits of a chunk are gone
 # before the next one begins; docs/LOG.md has the measurement behind this size.
@@ -25,9 +29,31 @@ def vocabulary_loss(
     return loss if smoothing == 0.0 else loss + smoothing * _above_average(rows, weight, targets, bias)
 
 
+def capped_loss(rows: Tensor, weight: Tensor, targets: Tensor, cap: float) -> Tensor:
+    """Summed cross-entropy in nats of ``cap * tanh(rows @ weight.T / cap)``; logits are made again for the gradient
+    rather than kept."""
+
+    def part(rows: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
+        return class_loss(cap * torch.tanh(F.linear(rows, weight) / cap), targets)
+
+    chunks = zip(rows.split(_ROWS), targets.split(_ROWS), strict=True)
+    losses = [cast(Tensor, checkpoint(part, some, weight, wanted, use_reentrant=False)) for some, wanted in chunks]
+    return torch.stack(losses).sum()
+
+
 def class_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tensor:
     """Summed cross-entropy in nats. logits (N, V), targets (N,) int64."""
     return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+
+
+def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Summed squared error; both of one shape."""
+    return F.mse_loss(outputs.float(), targets.float(), reduction="sum")
+
+
+def binary_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Summed cross-entropy in nats of yes or no; logits and targets (0 or 1) of one shape."""
+    return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="sum")
 
 
 def _above_average(rows: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:

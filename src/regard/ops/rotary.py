@@ -28,6 +28,13 @@ def frequencies(size: int, base: float) -> Tensor:
     return 1.0 / base ** (torch.arange(0, size, 2, dtype=torch.int64, device="cpu").float() / size)
 
 
+def between(size: int, base: float) -> Tensor:
+    """Like ``frequencies``, but the slowest pair turns by exactly ``1 / base`` (tensor2tensor's and fairseq's)."""
+    half = size // 2
+    steps = torch.arange(half, dtype=torch.int64, device="cpu").float()
+    return torch.exp(steps * -(math.log(base) / (half - 1)))
+
+
 def linear(inverse: Tensor, factor: float) -> Tensor:
     """Position interpolation (Chen et al. 2023): every angle divided by ``factor``."""
     return inverse / factor

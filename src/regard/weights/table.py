@@ -1,7 +1,8 @@
 """One table per family says how others name and store its weights; this engine reads it in both directions.
 
-A row is ``(theirs, ours, op)``; ``*`` stands for the number of a layer, ``#`` in theirs for that of an expert. Each foreign tensor is used once, each of our
-parameters is filled once, and whatever is left over, missing or of the wrong shape is listed in one error.
+A row is ``(theirs, ours, op)``; ``*`` stands for the number of a layer, ``#`` in theirs for that of an expert. Each
+foreign tensor is used once, each of our parameters is filled once, and whatever is left over, missing or of the wrong
+shape is listed in one error.
 """
 
 from __future__ import annotations
@@ -120,8 +121,14 @@ class Table:
 
 def rows(text: str, op: Op | Callable[[Any], Op] = same) -> tuple[Row, ...]:
     """Rows of two columns, ``theirs  ours``; ``{q,k,v}`` in a name stands for several names of one row."""
-    pairs = (line.split() for line in text.strip().splitlines())
+    pairs = (line.split() for line in text.splitlines() if line.strip())
     return tuple(Row(_several(theirs), _several(ours), op) for theirs, ours in pairs)
+
+
+def together(text: str, op: Op = same) -> Row:
+    """One row of all these names: a model has either all of them or none."""
+    made = rows(text, op)
+    return Row(tuple(n for one in made for n in one.theirs), tuple(n for one in made for n in one.ours), op)
 
 
 def with_endings(text: str, *endings: str, op: Op | Callable[[Any], Op] = same) -> tuple[Row, ...]:
@@ -206,8 +213,10 @@ def _op(one: Row) -> Op:
 
 
 def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie | Drop]:
-    """The rows that concern this model, layer by layer; those about a head it does not have are left out."""
+    """The rows that concern this model, layer by layer; those about a head it does not have are left out. Where two
+    rows would fill one parameter, it is the first's."""
     parameters = _parameters(model)
+    filled: set[str] = set()
     layers = 1 + max((int(part) for name in parameters for part in name.split(".") if part.isdigit()), default=-1)
     for one in table.rows:
         text = one.theirs if isinstance(one, Row) else (one.theirs,)
@@ -215,7 +224,8 @@ def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie
             made = _at(one, layer, table.prefix, prefix)
             if not isinstance(made, Row):
                 yield made
-            elif all(name in parameters for name in made.ours):
+            elif all(name in parameters and name not in filled for name in made.ours):
+                filled.update(made.ours)
                 op = made.op(model.config) if callable(made.op) else made.op
                 yield Row(tuple(_numbered(made.theirs, len(parameters[made.ours[0]]))), made.ours, op)
 

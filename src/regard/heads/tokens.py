@@ -1,0 +1,66 @@
+"""What is said of each token: a tag, the ends of an answer, whether it was replaced."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from regard.heads.classify import sequences
+from regard.layers.context import HEAD, Context
+from regard.layers.feed_forward import ACTIVATIONS
+from regard.ops.losses import binary_loss, class_loss
+from regard.ops.random import dropout
+
+
+class Tag(nn.Module):
+    """A label for each token: (B, T, D) -> logits (B, T, classes)."""
+
+    def __init__(self, dim: int, classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = dropout
+        self.tag = nn.Linear(dim, classes)
+
+    def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        drop = None if context is None or context.key is None else dropout(self.dropout, context.key.at(HEAD))
+        return self.tag(hidden if drop is None else drop(hidden))
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy in nats; logits (N, classes) of the tokens that have a label, targets (N,) int64."""
+        return class_loss(logits, targets)
+
+
+class Span(nn.Module):
+    """Where an answer begins and ends in each sequence (SQuAD; Devlin et al. 2018, section 4.2).
+
+    (B, T, D) -> logits (B, T, 2) of the first and of the last token.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.span = nn.Linear(dim, 2)
+
+    def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        return self.span(hidden)
+
+    def loss(self, logits: Tensor, targets: Tensor, context: Context | None = None) -> Tensor:
+        """Mean over both ends, summed over the sequences, of the cross-entropy in nats among a sequence's own tokens;
+        logits (B, T, 2), targets (sequences, 2) int64 counted from each sequence's first token."""
+        found = zip(sequences(logits, context or Context()), targets, strict=True)
+        return torch.stack([class_loss(rows.T, ends) / 2 for rows, ends in found]).sum()
+
+
+class Discriminate(nn.Module):
+    """Which tokens were replaced by a generator's (ELECTRA, Clark et al. 2020): (B, T, D) -> logits (B, T)."""
+
+    def __init__(self, dim: int, activation: str) -> None:
+        super().__init__()
+        self.activation = activation
+        self.linear = nn.Linear(dim, dim)
+        self.replaced = nn.Linear(dim, 1)
+
+    def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        return self.replaced(ACTIVATIONS[self.activation](self.linear(hidden))).squeeze(-1)
+
+    def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Summed cross-entropy in nats; logits (N,) of the tokens there are, targets (N,): 1 where replaced."""
+        return binary_loss(logits, targets)

@@ -6,7 +6,7 @@ import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from regard.data import content
 from regard.data.clean import judge
+from regard.data.personal import mask
 from regard.data.sources import Source
 
 PERCENTILES = (1, 25, 50, 75, 95, 99)
@@ -94,8 +95,12 @@ def check(
     held_out: Source | None = None,
     encode: Callable[[str], Sequence[int]] | None = None,
     context: int | None = None,
+    found: Mapping[str, np.ndarray] | None = None,
 ) -> Report:
-    """Goes through all rows. With `encode`, lengths are counted in tokens too; with `context`, what goes beyond it."""
+    """Goes through all rows. With `encode`, lengths are counted in tokens too; with `context`, what goes beyond it.
+
+    `found` is what `judge` found in them, where that is already known.
+    """
     characters: dict[str, array[int]] = {}
     tokens: dict[str, array[int]] = {}
     labels: Counter[str] = Counter()
@@ -123,10 +128,10 @@ def check(
         characters={role: lengths(values) for role, values in characters.items()},
         tokens={role: lengths(values) for role, values in tokens.items()},
         truncation={role: _truncation(values, context) for role, values in tokens.items() if context is not None},
-        dropped={reason: _odd(source, numbers, reason) for reason, numbers in judge(source).items()},
-        shared=None if held_out is None else _odd(source, shared(source, held_out)),
+        dropped={reason: odd_rows(source, numbers, reason) for reason, numbers in (found or judge(source)).items()},
+        shared=None if held_out is None else odd_rows(source, shared(source, held_out)),
         labels=dict(labels.most_common()),
-        odd={name: _odd(source, numbers, name) for name, numbers in odd.items() if len(numbers)},
+        odd={name: odd_rows(source, numbers, name) for name, numbers in odd.items() if len(numbers)},
     )
 
 
@@ -180,11 +185,12 @@ def _far_longer(characters: dict[str, array[int]]) -> np.ndarray:
     return np.flatnonzero(np.logical_or.reduce(found))
 
 
-def _odd(source: Source, numbers: Sequence[int] | np.ndarray, name: str = "") -> Odd:
+def odd_rows(source: Source, numbers: Sequence[int] | np.ndarray, name: str = "") -> Odd:
+    """The rows of these numbers with the places of the first of them; personal data are masked in what is shown."""
     examples = []
     for number in numbers[:EXAMPLES]:
         row = source.row(int(number))
-        text = " | ".join(content.parts(row))
+        text = mask(" | ".join(content.parts(row)))
         match = ODDITIES[name].search(text) if name in ODDITIES else None
         examples.append((row["where"], snippet(text, match.start() if match else 0)))
     return Odd(count=len(numbers), examples=tuple(examples))

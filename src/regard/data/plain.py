@@ -26,9 +26,9 @@ OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".
 DATASETS = "datasets:"
 
 
-def unpacked(path: Path, name: str) -> tuple[Path, str]:
-    """The plain copy of a .gz, .xz or .bz2 file, and the SHA-256 of it."""
-    return _kept(digest_of(path, name), lambda: _unpack(path, name))
+def unpacked(path: Path, name: str, packing: str) -> tuple[Path, str]:
+    """The plain copy of a file packed as .gz, .xz or .bz2, and the SHA-256 of it."""
+    return kept(digest_of(path, name), lambda: _unpack(path, name, packing))
 
 
 def parquet(path: Path, name: str) -> tuple[Path, str]:
@@ -37,7 +37,7 @@ def parquet(path: Path, name: str) -> tuple[Path, str]:
     Columns of text, numbers and true/false are taken; lists, structures and bytes are no text and are left out.
     """
     arrow = need("pyarrow", extra="tables")
-    return _kept(digest_of(path, name) + "-parquet", lambda: _json_lines(_parquet_rows(path, name, arrow)))
+    return kept(digest_of(path, name) + "-parquet", lambda: _json_lines(_parquet_rows(path, name, arrow)))
 
 
 def dataset(spec: str) -> tuple[Path, str]:
@@ -57,10 +57,10 @@ def dataset(spec: str) -> tuple[Path, str]:
         raise RegardError("data.dataset_no_split", name=where)
     files = [digest_of(Path(file["filename"]), file["filename"]) for file in found.cache_files]
     key = hashlib.sha256(json.dumps([files, found._fingerprint]).encode()).hexdigest()
-    return _kept(f"{key}-dataset", lambda: _json_lines(_dataset_rows(found)))
+    return kept(f"{key}-dataset", lambda: _json_lines(_dataset_rows(found)))
 
 
-def _kept(key: str, make: Callable[[], Iterable[bytes]]) -> tuple[Path, str]:
+def kept(key: str, make: Callable[[], Iterable[bytes]]) -> tuple[Path, str]:
     """What `make` yields, as a cached file under `key`, with its SHA-256; a damaged copy is made again."""
     for _ in range(2):
         plain = cache.keep(f"{key}.plain", lambda file: _write(file, make(), key))
@@ -85,12 +85,12 @@ def _put(file: BinaryIO, text: str) -> None:
     file.write(text.encode("ascii"))
 
 
-def _unpack(path: Path, name: str) -> Iterator[bytes]:
+def _unpack(path: Path, name: str, packing: str) -> Iterator[bytes]:
     with open_file(path, name):
         most = path.stat().st_size * MOST_TIMES + MOST_MORE
     done = 0
     try:
-        with OPENERS[path.suffix.lower()](path, "rb") as file:
+        with OPENERS[packing](path, "rb") as file:
             while piece := file.read(MIB):
                 done += len(piece)
                 if done > most:

@@ -4,8 +4,9 @@
     len(rows), rows[3]      # {"text": "…", "label": "4", "where": "reviews.csv:5"}
 
 What can be opened: a text file (.txt and anything unknown: a text is a line, a paragraph, or the whole file), JSONL,
-CSV, TSV, Parquet; these packed as .gz, .xz or .bz2; a folder of them, or of one folder of texts per label; a folder
-that `datasets` saved, `datasets:NAME#SPLIT`; `sample:NAME`, a built-in sample, or several (`sample:NAME+NAME`).
+CSV, TSV, Parquet; these packed as .gz, .xz or .bz2; a folder of them, or of one folder of texts per label; the same
+packed as .zip or .tar (also .tar.gz, .tar.xz, .tar.bz2), or one file of it (`data.zip#train.csv`); a folder that
+`datasets` saved, `datasets:NAME#SPLIT`; `sample:NAME`, a built-in sample, or several (`sample:NAME+NAME`).
 
 A file is read whole whenever it is opened, for its SHA-256, and once more the first time, when all of it is checked;
 where its records begin is then kept in the cache. Memory stays the same however large the file is.
@@ -17,16 +18,17 @@ import hashlib
 import json
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import numpy as np
 
 from regard import limits
-from regard.data import catalog, plain
+from regard.data import archive, catalog, plain
 from regard.data.columns import Choice
 from regard.data.content import visible
+from regard.data.faults import Faults, can_pass
 from regard.data.forms import Form, JsonLines, Lines, Paragraphs, Table, Whole
 from regard.data.index import Index, Reader, index
 from regard.data.pages import digest_of, unreadable
@@ -36,6 +38,12 @@ Row = dict[str, str]
 Unit = Literal["line", "paragraph", "file"]
 
 TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
+# What can be wrong with a line, and is no fault of the file or of the question.
+PASSED = frozenset(
+    [f"limits.{fault}" for fault in ("not_utf8", "nul", "line_too_long", "not_json", "key_twice", "not_finite")]
+    + [f"limits.{fault}" for fault in ("too_many_digits", "too_deep", "half_character")]
+    + [f"data.{fault}" for fault in ("not_object", "not_text", "ragged", "misquoted", "open_quote")]
+)
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _UNITS: dict[Unit, Callable[[], Form]] = {"line": Lines, "paragraph": Paragraphs, "file": Whole}
 
@@ -85,12 +93,14 @@ def open(
     source: str | None = None,
     target: str | None = None,
     unit: Unit | None = None,
+    passed: Faults | None = None,
 ) -> Source:
     """The rows of `spec` (see above). A column that is not named is taken if it has its usual name.
 
     Columns are named as the file names them; by numbers from 1 if it has no line of names. `unit` is what one text is
     in a text file: a line, a paragraph, or the file; unless said, a line, and in a folder of texts the file. Everything
-    that can be wrong with the content is refused here, by file:line.
+    that can be wrong with the content is refused here, by file:line; given `passed`, lines that cannot be read are
+    listed there instead, and passed over.
     """
     choice = Choice(text=text, label=label, source=source, target=target)
     name = os.fspath(spec)
@@ -102,12 +112,17 @@ def open(
     path = Path(name)
     try:
         if path.is_dir():
-            return _folder(path, choice, unit)
+            return _folder(path, choice, unit, passed)
         if not path.exists():
+            outer, _, inner = name.rpartition("#")
+            if inner and archive.is_archive(Path(outer)) and Path(outer).is_file():
+                return _archive(Path(outer), choice, unit, passed, inner)
             raise BadFileError("data.missing", where=visible(name))
     except (OSError, ValueError) as error:
         raise unreadable(ascii(name)[:200], error) from error
-    return _file(path, choice, unit or "line")
+    if archive.is_archive(path):
+        return _archive(path, choice, unit, passed)
+    return _file(path, choice, unit or "line", passed)
 
 
 class FileSource(Source):
@@ -143,27 +158,27 @@ class FileSource(Source):
 
 
 class FolderSource(Source):
-    """A folder of text files, each of them one text; `labels` names the class of each, or is None."""
+    """Text files, each of them one text, by what they are called; `labels` names the class of each, or is None."""
 
     columns = ("text",)
 
-    def __init__(self, folder: Path, files: Sequence[Path], labels: Sequence[str] | None) -> None:
-        self.name, self._files, self._labels = str(folder), files, labels
+    def __init__(self, name: str, files: Mapping[str, Path], labels: Sequence[str] | None) -> None:
+        self.name, self._places, self._files, self._labels = name, list(files), list(files.values()), labels
         if labels is not None:
             self.columns = ("text", "label")
-        self._states = [_state(file) for file in files]
+        self._states = [_state(file) for file in self._files]
         content = []
-        for number, file in enumerate(files):
+        for number, (place, file) in enumerate(files.items()):
             if not self._text(number).strip():
-                raise BadFileError("data.empty", where=str(file))
-            content.append((file.relative_to(folder).as_posix(), digest_of(file, str(file))))
+                raise BadFileError("data.empty", where=place)
+            content.append((place.removeprefix(name)[1:].replace(os.sep, "/"), digest_of(file, place)))
         self.fingerprint = _hash(content)
 
     def __len__(self) -> int:
         return len(self._files)
 
     def row(self, number: int) -> Row:
-        return {**self.record(number), "where": str(self._files[number])}
+        return {**self.record(number), "where": self._places[number]}
 
     def record(self, number: int) -> dict[str, Any]:
         record = {"text": self._text(number)}
@@ -172,7 +187,7 @@ class FolderSource(Source):
     def _text(self, number: int) -> str:
         file = self._files[number]
         if _state(file) != self._states[number]:
-            raise BadFileError("data.changed", where=str(file))
+            raise BadFileError("data.changed", where=self._places[number])
         return limits.read_text(file, most=limits.LONGEST_LINE)
 
 
@@ -221,36 +236,54 @@ class Subset(Source):
 
 def _sample(sample: catalog.Sample, choice: Choice) -> Source:
     name = catalog.PREFIX + sample.name
-    path, digest = plain.unpacked(sample.path, name)
+    path, digest = plain.unpacked(sample.path, name, sample.path.suffix)
     if digest != sample.sha256:
         raise BadFileError("data.damaged_sample", name=sample.name)
     return _table(path, digest, name, JsonLines(), choice)
 
 
-def _file(path: Path, choice: Choice, unit: Unit) -> Source:
-    name, content, digest = str(path), path, ""
-    suffix = path.suffix.lower()
+def _file(path: Path, choice: Choice, unit: Unit, passed: Faults | None) -> Source:
+    return _content(path, str(path), path.name, choice, unit, passed)
+
+
+def _content(path: Path, name: str, called: str, choice: Choice, unit: Unit, passed: Faults | None) -> Source:
+    """The rows of the file at `path`, whose form the name it is `called` by tells."""
+    inner, suffix = os.path.splitext(called.lower())
+    digest = ""
     if suffix in plain.OPENERS:
-        content, digest = plain.unpacked(path, name)
-        suffix = path.with_suffix("").suffix.lower()
+        path, digest = plain.unpacked(path, name, suffix)
+        suffix = os.path.splitext(inner)[1]
         if suffix == ".parquet":
             raise BadFileError("data.packed_parquet", where=name)
     if suffix == ".parquet":
         return _table(*plain.parquet(path, name), name, JsonLines(), choice)
-    digest = digest or digest_of(content, name)
+    digest = digest or digest_of(path, name)
+    forms = _forms(suffix, choice, unit)
+    for number, form in enumerate(forms):
+        try:
+            return _table(path, digest, name, form, choice)
+        except BadFileError as error:
+            if number + 1 < len(forms) and error.key in ("data.misquoted", "data.open_quote"):
+                continue
+            if passed is None or not can_pass(form) or error.key not in PASSED:
+                raise
+            sound, digest = passed.sound(path, name, form, choice)
+            if passed.nothing_left:
+                raise
+            return _table(sound, digest, name, form, choice)
+    raise AssertionError("every file has a form")
+
+
+def _forms(suffix: str, choice: Choice, unit: Unit) -> list[Form]:
+    """The forms that a file with this suffix may have, the likelier first."""
     if suffix in (".jsonl", ".ndjson"):
-        return _table(content, digest, name, JsonLines(), choice)
+        return [JsonLines()]
     if suffix not in _DELIMITERS:
-        return _table(content, digest, name, _UNITS[unit](), choice)
+        return [_UNITS[unit]()]
     delimiter, header = _DELIMITERS[suffix], not choice.numbered
     quoted = Table(delimiter, header=header, quoted=True)
-    try:
-        return _table(content, digest, name, quoted, choice)
-    except BadFileError as error:
-        # Quotes mean nothing in plain TSV; a file in which they would have to is such a one.
-        if suffix != ".tsv" or error.key not in ("data.misquoted", "data.open_quote"):
-            raise
-        return _table(content, digest, name, Table(delimiter, header=header, quoted=False), choice)
+    # Quotes mean nothing in plain TSV; a file in which they would have to is such a one.
+    return [quoted, Table(delimiter, header=header, quoted=False)] if suffix == ".tsv" else [quoted]
 
 
 def _table(path: Path, digest: str, name: str, form: Form, choice: Choice) -> Source:
@@ -260,7 +293,29 @@ def _table(path: Path, digest: str, name: str, form: Form, choice: Choice) -> So
     return FileSource(path, name, form, choice, found, digest)
 
 
-def _folder(folder: Path, choice: Choice, unit: Unit | None) -> Source:
+def _archive(path: Path, choice: Choice, unit: Unit | None, passed: Faults | None, inner: str | None = None) -> Source:
+    """One file of an archive, or all of them read as the files of a folder are."""
+    members = archive.members(path, str(path), inner)
+    places = {f"{path}#{member.name}": member for member in members}
+    tables = [member.name for member in members if _inner_suffix(Path(member.name)) in TABLES]
+    if tables and len(tables) < len(members):
+        other = next(member.name for member in members if member.name not in tables)
+        raise BadFileError("data.archive_mixed", where=str(path), file=visible(tables[0]), other=visible(other))
+    if len(members) == 1 or tables or unit not in (None, "file"):
+        parts = [
+            _content(member.path, place, member.name, choice, unit or "line", passed)
+            for place, member in places.items()
+        ]
+        return parts[0] if len(parts) == 1 else Joined(str(path), parts)
+    folders = [os.path.basename(os.path.dirname(member.name)) for member in members]
+    found = FolderSource(
+        str(path), {place: member.path for place, member in places.items()}, folders if len(set(folders)) > 1 else None
+    )
+    choice.roles(dict.fromkeys(found.columns), len(found), str(path))
+    return found
+
+
+def _folder(folder: Path, choice: Choice, unit: Unit | None, passed: Faults | None) -> Source:
     if (folder / "state.json").is_file():
         return _table(*plain.dataset(str(folder)), str(folder), JsonLines(), choice)
     folders, files = _entries(folder)
@@ -277,8 +332,8 @@ def _folder(folder: Path, choice: Choice, unit: Unit | None) -> Source:
     if not files:
         raise BadFileError("data.empty_folder", where=str(folder))
     if tables or (unit not in (None, "file") and labels is None):
-        return Joined(str(folder), [_file(file, choice, unit or "line") for file in files])
-    found = FolderSource(folder, files, labels)
+        return Joined(str(folder), [_file(file, choice, unit or "line", passed) for file in files])
+    found = FolderSource(str(folder), {str(file): file for file in files}, labels)
     choice.roles(dict.fromkeys(found.columns), len(found), str(folder))
     return found
 

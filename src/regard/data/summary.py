@@ -1,39 +1,68 @@
-"""What `check` found, as lines for a terminal."""
+"""What a survey found, as lines for a terminal."""
 
 from __future__ import annotations
 
-from regard.data.check import Lengths, Odd, Report, Truncation
+from regard.data.check import EXAMPLES, Lengths, Odd, Truncation
 from regard.data.content import visible
-from regard.words import say
+from regard.data.remarks import remarks
+from regard.data.rewrite import Rewritten
+from regard.data.survey import Pairs, Survey
+from regard.words import language, say
 
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 _WIDTH = 32
 _LABELS = 20  # that are listed
+_MARKS = {"bad": "✗", "caution": "!", "good": "✓"}
 
 
-def summary(report: Report) -> str:
-    """The report as text: every line a finding, examples by file:line."""
+def summary(found: Survey) -> str:
+    """The survey as text: every line a finding, examples by file:line, what to do about it at the end."""
     lines = [
-        say("data.summary.rows", name=report.name, rows=f"{report.rows:,}", columns=", ".join(report.columns)),
-        say("data.summary.fingerprint", fingerprint=report.fingerprint),
+        say("data.summary.rows", name=found.name, rows=f"{found.rows:,}", columns=", ".join(found.columns)),
+        say("data.summary.fingerprint", fingerprint=found.fingerprint),
     ]
-    for unit, measured in (("characters", report.characters), ("tokens", report.tokens)):
-        for role, found in measured.items():
-            lines += ["", *_lengths(role, unit, found)]
-    for role, cut in report.truncation.items():
+    for unit, measured in (("characters", found.characters), ("tokens", found.tokens)):
+        for role, lengths in measured.items():
+            lines += ["", *_lengths(role, unit, lengths)]
+    for role, cut in found.truncation.items():
         lines.append(_truncation(role, cut))
-    if report.labels:
-        lines += ["", *_labels(report.labels)]
-    lines.append("")
-    for reason, odd in report.dropped.items():
+    if found.labels:
+        lines += ["", *_labels(found.labels)]
+    lines += ["", *(_languages(role, languages) for role, languages in found.languages.items()), ""]
+    lines += _unreadable(found)
+    for reason, odd in found.dropped.items():
         lines += _odd(say(f"data.reason.{reason}"), odd)
-    if report.shared is not None:
-        lines += _odd(say("data.summary.shared"), report.shared)
-    for name, odd in report.odd.items():
-        if name not in report.dropped:
+    lines += _pairs(say("data.summary.near", likeness=f"{found.likeness:g}"), found.near)
+    lines += _pairs(say("data.summary.near_conflicts"), found.near_conflicts)
+    if found.shared is not None:
+        lines += _odd(say("data.summary.shared"), found.shared)
+    lines += _pairs(say("data.summary.near_shared"), found.near_shared or Pairs())
+    for name, odd in found.odd.items():
+        if name not in found.dropped:
             lines += _odd(say(f"data.odd.{name}"), odd)
-    if not any(odd.count for odd in (*report.dropped.values(), *report.odd.values())):
-        lines.append(say("data.summary.clean"))
+    for kind, odd in found.personal.items():
+        lines += _odd(say(f"data.kind.{kind}"), odd)
+    said = [f"  {_MARKS[kind]} {sentence.spoken(language())}" for kind, sentence in remarks(found)]
+    return "\n".join([*lines, *([""] if lines[-1] else []), say("data.summary.remarks"), *said])
+
+
+def cleaned(found: Rewritten, removed: str | None) -> str:
+    """What was written and what was left out, as text."""
+    counts = {"kept": f"{found.kept:,}", "rows": f"{found.rows:,}", "dropped": f"{found.rows - found.kept:,}"}
+    lines = [
+        say("data.cleaned.wrote", out=found.out, **counts),
+        say("data.cleaned.fingerprint", sha256=found.sha256),
+    ]
+    unreadable = Odd(count=found.unreadable.count, examples=found.unreadable.examples[:EXAMPLES])
+    lines += _odd(say("data.cleaned.unreadable"), unreadable)
+    for reason, odd in found.dropped.items():
+        lines += _odd(say(f"data.reason.{reason}"), odd)
+    if found.masked:
+        kinds = ", ".join(f"{say(f'data.kind.{kind}')} {count:,}" for kind, count in found.masked.items())
+        places = f"{sum(found.masked.values()):,}"
+        lines.append(say("data.cleaned.masked", places=places, rows=f"{found.masked_rows:,}", kinds=kinds))
+    if removed is not None:
+        lines.append(say("data.cleaned.removed", where=removed))
     return "\n".join(lines)
 
 
@@ -85,11 +114,40 @@ def _labels(labels: dict[str, int]) -> list[str]:
     return lines
 
 
+def _languages(role: str, languages: dict[str, Odd]) -> str:
+    total = sum(odd.count for odd in languages.values())
+    named = [(say(f"data.language.{name.replace('-', '_')}"), odd.count) for name, odd in languages.items()]
+    shown = " · ".join(f"{name} {count:,} ({count / total:.1%})" for name, count in named)
+    return say("data.summary.languages", role=role, languages=shown)
+
+
+def _unreadable(found: Survey) -> list[str]:
+    unreadable = found.unreadable
+    lines = _odd(say("data.summary.unreadable"), Odd(count=unreadable.count, examples=unreadable.examples))
+    if unreadable.encodings:
+        named = ", ".join(f"{name} {count:,}" for name, count in unreadable.encodings.items())
+        lines.append(f"{'':>11}{say('data.summary.encodings', encodings=named)}")
+    return lines
+
+
 def _odd(what: str, odd: Odd) -> list[str]:
     if not odd.count:
         return []
     lines = [f"{odd.count:>9,}  {what}"]
     lines += [f"{'':>11}{where}  {snippet}" for where, snippet in odd.examples]
     if odd.count > len(odd.examples):
+        lines.append(f"{'':>11}…")
+    return lines
+
+
+def _pairs(what: str, pairs: Pairs) -> list[str]:
+    if not pairs.count:
+        return []
+    lines = [f"{pairs.count:>9,}  {what}"]
+    for pair in pairs.examples:
+        one, other = (f"[{visible(label)}] " for label in pair.labels) if pair.labels else ("", "")
+        lines.append(f"{'':>11}{pair.where}  {one}{pair.text}")
+        lines.append(f"{'':>11}  {pair.likeness:.0%}  {pair.of}  {other}{pair.of_text}")
+    if pairs.count > len(pairs.examples):
         lines.append(f"{'':>11}…")
     return lines

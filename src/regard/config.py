@@ -96,6 +96,9 @@ def between(config: Any, least: float, most: float, *names: str) -> Iterator[Pro
             yield name, "config.between", {"least": least, "most": most}
 
 
+MOST_SEED = 2**63 - 1  # keys hold 64 bits and TOML integers 63: a larger seed would be a smaller one in disguise
+
+
 class _Reader:
     """Reads plain data into typed fields; `where` is what its errors call the place."""
 

@@ -18,11 +18,12 @@ from test_resume import kill_after, outcome, processes  # noqa: F401, a fixture
 
 from regard import bundle, config
 from regard.errors import ConfigError, RegardError
+from regard.generate import Settings
 from regard.tasks.scores import Result, Score
 from regard.train import checkpoint, setup
 from regard.train.feed import Place
 from regard.train.progress import Silent
-from regard.train.recipe import Recipe, differences, find, load, located
+from regard.train.recipe import DataConfig, Recipe, TrainConfig, differences, find, load, located
 from regard.train.run import Run, runs
 from regard.train.start import resume, start
 from regard.train.stop import Stop
@@ -315,3 +316,10 @@ def test_ctrl_c_on_the_command_line(data, tmp_path):
     assert process.returncode == 130, err
     assert f"regard train --resume {run.folder.as_posix()}" in out and "Traceback" not in err
     assert checkpoint.newest(run.checkpoints, pytest.fail).step == len(run.updates())
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_that_no_key_holds_is_refused(seed):
+    for refused in (lambda: TrainConfig(seed=seed), lambda: DataConfig(seed=seed), lambda: Settings(seed=seed)):
+        with pytest.raises(ConfigError, match="seed"):
+            refused()

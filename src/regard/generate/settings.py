@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-from regard.config import Problem, at_least, between, verify
+from regard.config import MOST_SEED, Problem, at_least, between, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Settings:
     def check(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "max_tokens", "top_k", "beams", "samples")
         yield from between(self, 0, 1, "top_p", "min_p")
+        yield from between(self, 0, MOST_SEED, "seed")
         if self.top_p == 0:
             yield "top_p", "generate.above_zero", {}
         if not 0 <= self.temperature < inf:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from regard import config, tasks
-from regard.config import Problem, at_least, between, verify
+from regard.config import MOST_SEED, Problem, at_least, between, verify
 from regard.data.augment import Augment
 from regard.errors import ConfigError
 
@@ -60,7 +60,7 @@ class DataConfig:
     def check(self) -> Iterator[Problem]:
         yield from between(self, 0.0, 0.9, "share")
         yield from at_least(self, 1, "rows")
-        yield from at_least(self, 0, "seed")
+        yield from between(self, 0, MOST_SEED, "seed")
 
     @property
     def reading(self) -> dict[str, Any]:
@@ -214,7 +214,7 @@ class TrainConfig:
 
     def check(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "steps")
-        yield from at_least(self, 0, "seed")
+        yield from between(self, 0, MOST_SEED, "seed")
         yield from between(self, 0.0, 1.0, "average")
 
 

@@ -19,7 +19,7 @@ class Row:
 
     architecture  the reference's class
     config        arguments of its config; ``base`` stands under every variant
-    variants      further cases by name: changed arguments, and perhaps another ``architecture``
+    variants      further cases by name: changed arguments, and perhaps another ``architecture`` or ``kind``
     fixed         parts of names of their tensors that hold constants and are not randomised
     pad           what stands in the places of padding, for a reference that looks for it
     batched       why a token's numbers may depend in the last bits on what stands beside it; "" where they must not
@@ -51,15 +51,19 @@ class Case:
         return self._changes.get("architecture", self.row.architecture)
 
     @property
+    def kind(self) -> str:
+        return self._changes.get("kind", self.row.kind)
+
+    @property
     def config(self) -> dict[str, Any]:
-        changes = {key: value for key, value in self._changes.items() if key != "architecture"}
+        changes = {key: value for key, value in self._changes.items() if key not in ("architecture", "kind")}
         return {**self.row.config, **changes}
 
     @property
     def writes_text(self) -> bool:
         """Whether it predicts next tokens."""
         generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
-        return self.row.kind != "encoder" and self.architecture.endswith(generative)
+        return self.kind != "encoder" and self.architecture.endswith(generative)
 
     @property
     def _changes(self) -> Mapping[str, Any]:
@@ -68,7 +72,7 @@ class Case:
 
 def cases(*kinds: str, writing: bool = False) -> list[Case]:
     """All cases, or those of some kinds; ``writing``: only those that predict next tokens."""
-    return [case for case in _all() if (not kinds or case.row.kind in kinds) and (case.writes_text or not writing)]
+    return [case for case in _all() if (not kinds or case.kind in kinds) and (case.writes_text or not writing)]
 
 
 def _all() -> Iterator[Case]:

@@ -87,7 +87,7 @@ MISTRAL = Row(
 QWEN2 = Row(
     model_type="qwen2",
     architecture="Qwen2ForCausalLM",
-    config={key: value for key, value in _GROUPED.items() if key != "head_dim"} | {"hidden_size": 42},
+    config={key: value for key, value in _GROUPED.items() if key != "head_dim"} | {"hidden_size": 36},
     variants={
         "tied": {"tie_word_embeddings": True},
         "window": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
@@ -95,5 +95,49 @@ QWEN2 = Row(
         "yarn": YARN,
     },
 )
+_NEOX = {
+    "vocab_size": VOCAB,
+    "hidden_size": 36,
+    "num_hidden_layers": DEPTH,
+    "num_attention_heads": 3,
+    "intermediate_size": 17,
+    "max_position_embeddings": CONTEXT,
+    **_NO_TOKENS,
+}
+GPT_NEOX = Row(
+    model_type="gpt_neox",
+    architecture="GPTNeoXForCausalLM",
+    config=_NEOX | {"rotary_pct": 0.34},
+    variants={
+        "sequential": {"use_parallel_residual": False, "attention_bias": False},
+        "tied": {"tie_word_embeddings": True},
+        "whole": rope(rope_type="linear", factor=3.0, partial_rotary_factor=1.0),
+        "classify": {"architecture": "GPTNeoXForSequenceClassification", **_CLASSES},
+    },
+)
+GPTJ = Row(
+    model_type="gptj",
+    architecture="GPTJForCausalLM",
+    config={
+        "vocab_size": VOCAB,
+        "n_embd": 39,
+        "n_layer": DEPTH,
+        "n_head": 3,
+        "n_positions": CONTEXT,
+        "n_inner": 17,
+        "rotary_dim": 6,
+        **_NO_TOKENS,
+    },
+    variants={"classify": {"architecture": "GPTJForSequenceClassification", **_CLASSES}},
+)
+BLOOM = Row(
+    model_type="bloom",
+    architecture="BloomForCausalLM",
+    config={"vocab_size": VOCAB, "hidden_size": 33, "n_layer": DEPTH, "n_head": 3, "seq_length": CONTEXT} | _NO_TOKENS,
+    variants={
+        "untied": {"tie_word_embeddings": False},
+        "classify": {"architecture": "BloomForSequenceClassification", **_CLASSES},
+    },
+)
 
-ROWS = (GPT2, QWEN3, LLAMA, MISTRAL, QWEN2)
+ROWS = (GPT2, QWEN3, LLAMA, MISTRAL, QWEN2, GPT_NEOX, GPTJ, BLOOM)

@@ -27,4 +27,73 @@ MARIAN = Row(
     fixed=("embed_positions",),
 )
 
-ROWS = (MARIAN,)
+_BART = {
+    "vocab_size": VOCAB,
+    "d_model": 42,
+    "max_position_embeddings": CONTEXT,
+    **{**_SIDES, "decoder_layers": 3, "decoder_attention_heads": 7, "decoder_ffn_dim": 13},
+    **_TOKENS,
+}
+BART = Row(
+    model_type="bart",
+    architecture="BartForConditionalGeneration",
+    kind="seq2seq",
+    config=_BART,
+    variants={
+        "scaled": {"scale_embedding": True, "activation_function": "relu"},
+    },
+)
+MBART = Row(
+    model_type="mbart",
+    architecture="MBartForConditionalGeneration",
+    kind="seq2seq",
+    config={**_BART, "scale_embedding": True},
+    variants={"plain": {"scale_embedding": False}},
+)
+PEGASUS = Row(
+    model_type="pegasus",
+    architecture="PegasusForConditionalGeneration",
+    kind="seq2seq",
+    config={**_BART, "scale_embedding": True, "activation_function": "relu"},
+    fixed=("embed_positions",),
+)
+M2M_100 = Row(
+    model_type="m2m_100",
+    architecture="M2M100ForConditionalGeneration",
+    kind="seq2seq",
+    config={**_BART, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2},
+    pad=1,
+)
+_T5 = {
+    "vocab_size": VOCAB,
+    "d_model": 13,
+    "d_kv": 7,
+    "d_ff": 17,
+    "num_layers": DEPTH,
+    "num_decoder_layers": 3,
+    "num_heads": 3,
+    "relative_attention_num_buckets": 10,
+    "relative_attention_max_distance": 11,
+    "decoder_start_token_id": 0,
+    "bos_token_id": None,
+}
+T5 = Row(
+    model_type="t5",
+    architecture="T5ForConditionalGeneration",
+    kind="seq2seq",
+    config=_T5,
+    variants={
+        "gated": {"feed_forward_proj": "gated-gelu"},
+        "silu": {"feed_forward_proj": "gated-silu", "num_decoder_layers": None},
+        "encoder": {"architecture": "T5EncoderModel", "kind": "encoder"},
+    },
+)
+MT5 = Row(
+    model_type="mt5",
+    architecture="MT5ForConditionalGeneration",
+    kind="seq2seq",
+    config=_T5,
+    variants={"encoder": {"architecture": "MT5EncoderModel", "kind": "encoder"}},
+)
+
+ROWS = (BART, M2M_100, MARIAN, MBART, MT5, PEGASUS, T5)

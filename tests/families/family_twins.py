@@ -95,15 +95,17 @@ def theirs(twins: Twins, given: Batch, **more: Any) -> Any:
     """What the reference makes of a batch: its target, where it has one, is the source backwards."""
     accepts = inspect.signature(twins.reference.forward).parameters
     inputs = {"input_ids": given.tokens, "attention_mask": given.real.long(), "output_hidden_states": True, **more}
-    if twins.case.row.kind == "seq2seq":
+    if twins.case.architecture.endswith("ForMultipleChoice"):  # one question, the rows its choices
+        inputs |= {name: inputs[name].unsqueeze(0) for name in ("input_ids", "attention_mask")}
+    if twins.case.kind == "seq2seq":
         inputs["decoder_input_ids"] = given.tokens.flip(1)
-    elif "position_ids" in accepts and twins.case.row.kind == "decoder":
+    elif "position_ids" in accepts and twins.case.kind == "decoder":
         inputs["position_ids"] = given.positions.clamp(min=0)
     return twins.reference(**inputs)
 
 
 def ours(twins: Twins, given: Batch) -> Tensor:
-    if twins.case.row.kind == "seq2seq":
+    if twins.case.kind == "seq2seq":
         return twins.model(given.tokens, given.tokens.flip(1), given.context)
     return twins.model(given.tokens, given.context)
 

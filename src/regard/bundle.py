@@ -53,7 +53,10 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     Raises BadFileError for a folder that holds no model, or one that does not fit its own description.
     """
     folder = find(Path(path))
-    data = limits.read_json(folder / CONFIG)
+    data = limits.read_json(limits.member(folder, CONFIG))
+    if isinstance(data, dict) and data.get("auto_map"):
+        known = ", ".join(models.model_types())
+        raise BadFileError("weights.code", file=folder / CONFIG, value=repr(data["auto_map"])[:80], known=known)
     name = data.get("model_type") if isinstance(data, dict) else None
     family = models.of_type(name) if isinstance(name, str) else None
     if family is None:

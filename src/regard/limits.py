@@ -1,7 +1,8 @@
 """Reading files that nobody vouched for, and writing files that are never half there.
 
 Every reader refuses by a BadFileError that names the place (`file:line` where there are lines) and by nothing else;
-none of them holds more than its stated cap.
+none of them holds more than its stated cap, waits for a pipe, or spends more than the file's size and VALUES values on
+what it parses.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -20,18 +23,23 @@ MIB = 1 << 20
 DEPTH = 64
 DIGITS = 64  # Hugging Face writes 1e30 as an integer for "no limit"; int() itself takes quadratic time
 LONGEST_LINE = 16 * MIB
+VALUES = 1 << 20  # in one document: parsed, a value takes up to 64 bytes of memory however short it is written
 
 
-def read_json(path: str | os.PathLike[str], *, most: int = 64 * MIB) -> Any:
+def read_json(path: str | os.PathLike[str], *, most: int = 64 * MIB, values: int = VALUES) -> Any:
     """The JSON document in `path`, of at most `most` bytes, under the rules of `parse_json`."""
-    return parse_json(read_bytes(path, most=most), str(path))
+    return parse_json(read_bytes(path, most=most), str(path), values=values)
 
 
-def parse_json(data: bytes, where: str) -> Any:
-    """Strict JSON: UTF-8, no key twice, no NaN or Infinity, no nesting past DEPTH, no integer past DIGITS digits.
+def parse_json(data: bytes, where: str, *, values: int = VALUES) -> Any:
+    """Strict JSON: UTF-8, no key twice, no NaN or Infinity, no nesting past DEPTH, no integer past DIGITS digits, no
+    more than `values` values.
 
     `where` is what an error calls the place: a path, or `file:line`.
     """
+    # Counted before anything is parsed, and so a bound: marks within texts count too, and a table counts for three.
+    if 3 * len(data) > values and data.count(b",") + data.count(b"[") + 3 * data.count(b"{") > values:
+        raise BadFileError("limits.too_many_values", where=where, most=values)
     text = decode(data, where)
     try:
         document = _DECODER.decode(text)
@@ -51,6 +59,8 @@ def read_toml(path: str | os.PathLike[str], *, most: int = MIB) -> dict[str, Any
     where = str(path)
     # TOML's own rule is that \r\n and \n are the line ends; tomllib wants them as \n.
     text = decode(read_bytes(path, most=most), where).replace("\r\n", "\n")
+    if _LONG_KEY.search(text):  # on a key of n parts tomllib spends n * n steps
+        raise BadFileError("limits.too_deep", where=where, depth=DEPTH)
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -116,6 +126,25 @@ def decode(raw: bytes, where: str, *, first: bool = True) -> str:
     if "\0" in text:
         raise BadFileError("limits.nul", where=where)
     return text
+
+
+def file_size(path: str | os.PathLike[str]) -> int:
+    """The bytes of the file `path`; refuses what is missing, a folder, or no file at all (a pipe, a device)."""
+    return _check_file(path)
+
+
+def member(folder: str | os.PathLike[str], name: str) -> Path:
+    """The path of the file `name` of a model's folder, under the rules of `inside`; but in the cache of the Hugging
+    Face Hub, where a snapshot's files are links to the blobs beside it, such a link is followed."""
+    root = Path(folder).absolute()
+    if root.parent.name == "snapshots" and name == Path(name).name and "\0" not in name:
+        path = Path(folder, name)
+        try:
+            if path.resolve().parent == (root.parent.parent / "blobs").resolve():
+                return path
+        except (OSError, RuntimeError):  # a loop of links: refused below
+            pass
+    return inside(folder, name)
 
 
 def inside(root: str | os.PathLike[str], name: str) -> Path:
@@ -217,6 +246,8 @@ def _check_tree(document: Any, where: str, *, surrogates: bool) -> None:
                 below += node
             elif isinstance(node, float) and not math.isfinite(node):
                 raise BadFileError("limits.not_finite", where=where, what=str(node))
+            elif isinstance(node, int) and abs(node) >= _LARGEST:  # TOML's 0x… may have a million digits
+                raise BadFileError("limits.too_many_digits", where=where, what=f"{node:#x}"[:12] + "…")
             elif surrogates and isinstance(node, str) and any("\ud800" <= letter <= "\udfff" for letter in node):
                 raise BadFileError("limits.half_character", where=where, what=ascii(node)[:80])
         if not below:
@@ -225,19 +256,31 @@ def _check_tree(document: Any, where: str, *, surrogates: bool) -> None:
     raise BadFileError("limits.too_deep", where=where, depth=DEPTH)
 
 
-def _check_file(path: str | os.PathLike[str]) -> None:
-    path = Path(path)
+def _check_file(path: str | os.PathLike[str]) -> int:
+    """The size of the file; opening a pipe would wait for a writer, and a device may have no end."""
     try:
-        if path.is_dir():
-            raise BadFileError("limits.is_folder", where=str(path))
-        if not path.exists():
-            raise BadFileError("limits.missing", where=str(path))
-    except (OSError, ValueError) as error:  # a name the system cannot hold
+        found = os.stat(path)
+    except FileNotFoundError as error:
+        raise BadFileError("limits.missing", where=str(path)) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    except ValueError as error:  # a name the system cannot hold
         raise BadFileError("limits.unreadable", where=ascii(str(path))[:200], why=str(error)) from error
+    if stat.S_ISDIR(found.st_mode):
+        raise BadFileError("limits.is_folder", where=str(path))
+    if not stat.S_ISREG(found.st_mode):
+        raise BadFileError("limits.not_a_file", where=str(path))
+    return found.st_size
 
 
 def _unreadable(path: str | os.PathLike[str], error: OSError) -> BadFileError:
     return BadFileError("limits.unreadable", where=str(path), why=error.strerror or str(error))
+
+
+_LARGEST = 10**DIGITS
+# A key of more than DEPTH parts (`a.b.c…`), where a key may begin. No step can be taken back, so it runs in one go.
+_PART = r"""(?>[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEPTH}}}", re.MULTILINE)
 
 
 def _guess_encoding(raw: bytes) -> str:

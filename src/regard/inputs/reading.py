@@ -12,9 +12,12 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from regard import limits
 from regard.errors import BadFileError
+from regard.inputs import foreign
 from regard.inputs.template import Template, probe, processor
+from regard.words import say
 
 LARGEST = 256 * limits.MIB
+VALUES = 1 << 24  # a vocabulary and its merges are many short texts
 
 # What the roles are called where no file says it; the first that the vocabulary holds as a special token.
 USUAL = {
@@ -81,11 +84,11 @@ def whole_template(
 
 def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
     if path.is_dir():
-        found = [path / name for name in ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")]
-        there = [file for file in found if file.is_file()]
+        found = ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")
+        there = [name for name in found if (path / name).is_file()]
         if not there:
             raise BadFileError("inputs.no_tokenizer", folder=str(path))
-        path = there[0]
+        path = limits.member(path, there[0])
     if path.suffix == ".txt":
         return _bert(path, settings)
     if path.name.removesuffix(".json") in ("vocab", "encoder", "merges") or path.suffix == ".bpe":
@@ -96,23 +99,18 @@ def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
 def _json(path: Path) -> tokenizers.Tokenizer:
     # Parsed here first for what the library does not refuse: bytes that are no text, keys given twice, endless nesting.
     data = limits.read_bytes(path, most=LARGEST)
-    document = limits.parse_json(data, str(path))
-    if not isinstance(document, dict) or not isinstance(document.get("model"), dict):
-        raise BadFileError("inputs.not_a_tokenizer", where=str(path), why="model")
-    model = document["model"]
-    for place, merge in enumerate(model.get("merges") or []):
-        pair = merge.split(" ") if isinstance(merge, str) else merge
-        prefix = str(model.get("continuing_subword_prefix") or "")
-        _check_merge(pair, model.get("vocab"), f"{path}: merge {place + 1}", prefix=prefix)
+    foreign.check(limits.parse_json(data, str(path), values=VALUES), str(path))
     return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
 
 
 def _built(path: Path, build: Any) -> tokenizers.Tokenizer:
     try:
         rust = build()
+        rust.no_padding()  # it may be to 10^12
+        rust.no_truncation()
         rust.encode("a 字")  # some faults, as an unk that the vocabulary lacks, show only here
         return rust
-    except (KeyboardInterrupt, MemoryError, BadFileError):
+    except (KeyboardInterrupt, BadFileError):
         raise
     except BaseException as error:  # the library raises bare Exceptions, and panics that are not even that
         raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=str(error)[:200]) from error
@@ -123,13 +121,17 @@ def _bert(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
     vocab: dict[str, int] = {}
     for number, line in limits.open_text(path):
         vocab[line] = number - 1  # of a token given twice the last counts, as in transformers
+        if number > foreign.MOST_TOKENS:
+            why = say("inputs.broken.tokens", count=number, most=foreign.MOST_TOKENS)
+            raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=why)
     missing = [name for name in ("[UNK]", "[CLS]", "[SEP]") if name not in vocab]
     if missing:
         raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=", ".join(missing))
     rust = tokenizers.Tokenizer(models.WordPiece(vocab=vocab, unk_token="[UNK]"))  # noqa: S106
+    accents = settings.get("strip_accents")
     rust.normalizer = normalizers.BertNormalizer(
         lowercase=bool(settings.get("do_lower_case", True)),
-        strip_accents=settings.get("strip_accents"),
+        strip_accents=None if accents is None else bool(accents),
         handle_chinese_chars=bool(settings.get("tokenize_chinese_chars", True)),
     )
     rust.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
@@ -143,18 +145,23 @@ def _bert(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
 def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     """vocab.json and merges.txt (at their first publication: encoder.json and vocab.bpe): byte-level BPE."""
-    vocab_file = next((folder / name for name in ("vocab.json", "encoder.json") if (folder / name).is_file()), None)
-    merge_file = next((folder / name for name in ("merges.txt", "vocab.bpe") if (folder / name).is_file()), None)
+    names = [("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")]
+    there = [next((name for name in pair if (folder / name).is_file()), None) for pair in names]
+    vocab_file, merge_file = (name and limits.member(folder, name) for name in there)
     if vocab_file is None or merge_file is None:
         raise BadFileError("inputs.half_a_tokenizer", folder=str(folder))
-    vocab = limits.read_json(vocab_file)
-    if not isinstance(vocab, dict) or not all(type(number) is int and number >= 0 for number in vocab.values()):
-        raise BadFileError("inputs.not_a_tokenizer", where=str(vocab_file), why="token: number")
+    vocab = limits.read_json(vocab_file, values=VALUES)
     merges: list[tuple[str, str]] = []
-    for number, line in limits.open_text(merge_file):
-        if not line or (number == 1 and line.startswith("#version")):
-            continue
-        merges.append(_check_merge(line.split(" "), vocab, f"{merge_file}:{number}"))
+    where, number = str(vocab_file), 0
+    try:
+        vocab = dict(foreign.numbered(vocab if isinstance(vocab, dict) else {"": vocab}))
+        where = str(merge_file)
+        for number, line in limits.open_text(merge_file):
+            if line and not (number == 1 and line.startswith("#version")):
+                merges.append(foreign.merge(line.split(" "), vocab, number))
+    except foreign.Broken as error:
+        where = f"{where}:{number}" if number else where
+        raise BadFileError("inputs.not_a_tokenizer", where=where, why=str(error)) from None
     rust = _built(merge_file, lambda: tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges)))
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()
@@ -162,20 +169,12 @@ def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     return rust
 
 
-def _check_merge(pair: Any, vocab: Any, where: str, *, prefix: str = "") -> tuple[str, str]:
-    """A merge of two tokens into a third, all in the vocabulary: of others the library panics, all over the screen."""
-    good = isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) and part for part in pair)
-    if not good or not isinstance(vocab, dict) or not {*pair, pair[0] + pair[1].removeprefix(prefix)} <= vocab.keys():
-        raise BadFileError("inputs.not_a_tokenizer", where=where, why=ascii(pair)[:60])
-    return pair[0], pair[1]
-
-
 def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json, with what special_tokens_map.json adds to it."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / name).is_file():
-            document = limits.read_json(folder / name)
+            document = limits.read_json(limits.member(folder, name))
             if not isinstance(document, dict):
                 raise BadFileError("inputs.not_a_tokenizer", where=str(folder / name), why="{ }")
             settings |= document

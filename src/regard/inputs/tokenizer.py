@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import tokenizers
 
-from regard.errors import ConfigError, RegardError
+from regard.errors import BadFileError, ConfigError, RegardError
 from regard.inputs import reading, segment, surface, training, writing
 from regard.inputs.surface import StreamDecoder
 from regard.inputs.template import Template
@@ -173,3 +173,7 @@ def _encoded(rust: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
             raise
         at = next(place for place, letter in enumerate(text) if "\ud800" <= letter <= "\udfff")
         raise RegardError("inputs.half_character", place=at + 1, code=ascii(text[at])) from None
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # what a bad tokenizer.json kept until now: the library panics, or raises anything
+        raise BadFileError("inputs.not_a_tokenizer", where="tokenizer", why=str(error)[:200]) from error

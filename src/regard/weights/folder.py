@@ -14,8 +14,10 @@ from torch import Tensor
 
 from regard import limits
 from regard.errors import BadFileError
+from regard.weights import header
 
 FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.joblib", "*.npy", "*.npz", "*.h5")
 
 
 class Folder:
@@ -27,10 +29,10 @@ class Folder:
         elif (folder / INDEX).exists():
             names = _shards(folder)
         else:
-            raise BadFileError("weights.none", folder=folder, file=FILE)
+            raise _none(folder)
         self._files: dict[str, Any] = {}
         self._twice: list[str] = []
-        for file in (_opened(_inside(folder, name)) for name in sorted(names)):
+        for file in (_opened(limits.member(folder, name)) for name in sorted(names)):
             held = file.keys()
             self._twice += [name for name in held if name in self._files]
             self._files |= dict.fromkeys(held, file)
@@ -54,33 +56,32 @@ class Folder:
 
 
 def _opened(path: Path) -> Any:
+    header.check(path)
     try:
-        opened = safe_open(path, framework="pt")
-        with open(path, "rb") as file:
-            header = file.read(int.from_bytes(file.read(8), "little"))
+        return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
         raise BadFileError("weights.damaged", file=path, why=error) from error
-    limits.parse_json(header, str(path))  # the library lets a name stand twice, and takes the last
-    return opened
 
 
-def _inside(folder: Path, name: str) -> Path:
-    """Where a file of the folder lies: in it, or, in the cache of the Hugging Face Hub, linked to the blobs beside."""
-    hub = folder.absolute().parent.parent if folder.absolute().parent.name == "snapshots" else None
-    if hub and name == Path(name).name and (folder / name).resolve().parent == (hub / "blobs").resolve():
-        return folder / name
-    return limits.inside(folder, name)
+def _none(folder: Path) -> BadFileError:
+    """What to say of a folder without our kind of weights: that it has the other kind, or none."""
+    pickled = (path.name for pattern in PICKLED for path in sorted(folder.glob(pattern)))
+    if (found := next(pickled, None)) is not None:
+        return BadFileError("weights.pickle", folder=folder, file=found)
+    return BadFileError("weights.none", folder=folder, file=FILE)
 
 
 def _shards(folder: Path) -> set[str]:
-    index = limits.read_json(folder / INDEX)
+    path = limits.member(folder, INDEX)
+    index = limits.read_json(path)
     files = index.get("weight_map") if isinstance(index, dict) else None
-    if not isinstance(files, dict) or not all(isinstance(name, str) for name in files.values()):
-        raise BadFileError("weights.index", file=folder / INDEX)
-    for name in files.values():
-        if not _inside(folder, name).exists():
-            raise BadFileError("weights.shard", file=folder / INDEX, shard=name)
-    return set(files.values())
+    if not isinstance(files, dict) or not files or not all(isinstance(name, str) for name in files.values()):
+        raise BadFileError("weights.index", file=path)
+    names = set(files.values())
+    for name in sorted(names):
+        if not limits.member(folder, name).exists():
+            raise BadFileError("weights.shard", file=path, shard=ascii(name)[:80])
+    return names
 
 
 def write(folder: Path, tensors: Mapping[str, Tensor], *, shard: int = 5 << 30) -> None:

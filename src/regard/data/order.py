@@ -13,8 +13,9 @@ import numpy as np
 
 WINDOW = 64  # batches whose examples are sorted by length together: like lengths meet, while the order stays random
 
-# Streams: uses of one (seed, epoch, index) that must not share their numbers. Masking belongs to the tasks.
-EXAMPLES, BATCHES, AUGMENT, MASK = range(4)
+# Streams: uses of one (seed, epoch, index) that must not share their numbers. Masking and disturbing belong to the
+# tasks.
+EXAMPLES, BATCHES, AUGMENT, MASK, DISTURB = range(5)
 
 
 def permutation(seed: int, epoch: int, count: int) -> np.ndarray:

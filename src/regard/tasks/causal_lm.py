@@ -28,7 +28,7 @@ from regard.tasks.base import (
 )
 from regard.tasks.baselines.ngram import SCALARS, NGram
 from regard.tasks.config import CausalLM
-from regard.tasks.scores import Result, language_scores
+from regard.tasks.scores import Outcome, Result, language_scores
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -99,6 +99,7 @@ class CausalLMTask:
             scores=language_scores(nats[scored] + lost * math.log(SCALARS), characters, tokens[scored]),
             examples=len(scored),
             details={"unknown_characters": int(lost.sum()), "lossless": self.tokenizer.lossless},
+            outcome=Outcome(rows=np.asarray(scored)),
         )
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:

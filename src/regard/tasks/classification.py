@@ -30,7 +30,7 @@ from regard.tasks.base import (
 from regard.tasks.baselines.bag_of_words import LogisticRegression, NaiveBayes
 from regard.tasks.baselines.majority import commonest
 from regard.tasks.config import Classification
-from regard.tasks.scores import Result, class_scores, confusion
+from regard.tasks.scores import Outcome, Result, class_scores, confusion
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -75,14 +75,17 @@ class ClassificationTask:
 
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """Accuracy, macro F1 and the confusion matrix."""
-        answers, cut = np.full(len(rows), -1), 0
+        chances, cut = np.zeros((len(rows), len(self.labels))), 0
+        seen = np.zeros(len(rows), dtype=bool)
         with evaluating(model):
             for batch, samples in held_out_batches(self, rows, device_of(model), progress):
-                answers[list(batch.ids)] = self._logits(model, batch, None).argmax(-1).cpu().numpy()
+                chances[list(batch.ids)] = probabilities(self._logits(model, batch, None)).cpu().numpy()
+                seen[list(batch.ids)] = True
                 cut += sum(sample.cut for sample in samples)
-        scored = np.flatnonzero(answers >= 0).tolist()
-        truth = [self._class(rows[i]) for i in scored]
-        return self._result("model", truth, answers[scored], cut)
+        scored = np.flatnonzero(seen)
+        truth = np.asarray([self._class(rows[i]) for i in scored.tolist()], dtype=np.int64)
+        outcome = Outcome(rows=scored, truth=truth, chances=chances[scored])
+        return self._result("model", truth, chances[scored].argmax(-1), cut, outcome)
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:
         """The commonest class, naive Bayes and logistic regression on bags of words."""
@@ -123,7 +126,14 @@ class ClassificationTask:
     def _logits(self, model: Any, batch: Batch, key: Key | None) -> Tensor:
         return model(batch.tokens, Context.packed(batch.lengths, device=batch.tokens.device, key=key))
 
-    def _result(self, name: str, truth: Sequence[int], answers: np.ndarray, cut: int) -> Result:
+    def _result(
+        self,
+        name: str,
+        truth: Sequence[int] | np.ndarray,
+        answers: np.ndarray,
+        cut: int,
+        outcome: Outcome | None = None,
+    ) -> Result:
         table = confusion(truth, answers, len(self.labels))
         return Result(
             name=name,
@@ -131,4 +141,5 @@ class ClassificationTask:
             examples=len(truth),
             cut=cut,
             details={"labels": list(self.labels), "confusion": table.tolist()},
+            outcome=outcome,
         )

@@ -32,7 +32,7 @@ from regard.tasks.base import (
 )
 from regard.tasks.baselines.gaps import Bigram, Unigram
 from regard.tasks.config import MaskedLM
-from regard.tasks.scores import Result, token_scores
+from regard.tasks.scores import Outcome, Result, token_scores
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -99,7 +99,7 @@ class MaskedLMTask:
                 count += np.bincount(owner, minlength=len(rows))
         scored = np.flatnonzero(count).tolist()
         scores = token_scores(right[scored], count[scored], nats[scored])
-        return Result(name="model", scores=scores, examples=len(scored))
+        return Result(name="model", scores=scores, examples=len(scored), outcome=Outcome(rows=np.asarray(scored)))
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:
         """The commonest token, and the one that goes best with its two neighbours."""

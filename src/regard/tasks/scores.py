@@ -1,14 +1,15 @@
 """Scores of held-out data with their uncertainty, and how much of a text was copied.
 
-Every score is a function of sums over examples, so one bootstrap serves them all: draw examples with replacement, add
-up, compute again (Efron and Tibshirani 1993, chapter 13). The intervals are 95 % percentile intervals; they say how
-far the figure would move with other held-out examples, not with another training seed.
+Every score is a function of sums over examples, and keeps them: one bootstrap serves all scores (draw examples with
+replacement, add up, compute again: Efron and Tibshirani 1993, chapter 13), and so do comparisons and slices. The
+intervals are 95 % percentile intervals; they say how far the figure would move with other held-out examples, not with
+another training seed.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,28 @@ ROUNDS = 1000  # bootstrap resamples
 LOWER_IS_BETTER = frozenset({"bits_per_character", "perplexity", "nats_per_token"})
 
 
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What a score is made of: `values` (N, K), a row for each example, are added up over examples, and `figure` maps
+    (rounds, K) totals to (rounds,) figures."""
+
+    values: np.ndarray
+    figure: Callable[[np.ndarray], np.ndarray]
+
+    def of(self, totals: np.ndarray) -> np.ndarray:
+        """(rounds, K) totals as (rounds,) figures; NaN or infinite where a resample left nothing to divide by."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.figure(totals)
+
+    def total(self) -> float:
+        """The figure of all examples."""
+        return float(self.of(self.values.sum(0, keepdims=True))[0])
+
+    def among(self, chosen: np.ndarray) -> Sums:
+        """The same of some of the examples, by number or by truth value."""
+        return Sums(self.values[chosen], self.figure)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """One figure and the 95 % interval around it; an interval of None where there is nothing to resample."""
@@ -29,6 +52,17 @@ class Score:
     value: float
     low: float | None = None
     high: float | None = None
+    sums: Sums | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What a scoring knows of its examples (N) beside the sums of its scores: `rows` (N,), their numbers among the
+    held-out rows; of a classification also `truth` (N,) and the `chances` (N, C) that it gave to each class."""
+
+    rows: np.ndarray
+    truth: np.ndarray | None = None
+    chances: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +78,7 @@ class Result:
     examples: int
     cut: int = 0
     details: dict[str, Any] = field(default_factory=dict)
+    outcome: Outcome | None = field(default=None, compare=False, repr=False)
 
     @property
     def primary(self) -> Score:
@@ -183,25 +218,44 @@ _HAN = (("㐀", "\u4dbf"), ("一", "\u9fff"), ("\uf900", "\ufaff"), ("\U00020000
 # ----------------------------------------------------------------------------------------------------------- intervals
 
 
-def bootstrap(name: str, sums: np.ndarray, score: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Score:
+def bootstrap(name: str, values: np.ndarray, figure: Callable[[np.ndarray], np.ndarray], seed: int = 0) -> Score:
     """The score of all examples with its 95 % percentile interval.
 
-    `sums` (examples, K) are summed over examples, `score` maps (rounds, K) totals to (rounds,) figures.
+    `values` (examples, K) are summed over examples, `figure` maps (rounds, K) totals to (rounds,) figures.
     """
-    examples = len(sums)
-    value = float(score(sums.sum(0, keepdims=True))[0])
-    if examples < 2:
-        return Score(name=name, value=value)
+    sums = Sums(values, figure)
+    if len(values) < 2:
+        return Score(name=name, value=sums.total(), sums=sums)
+    low, high = middle(resampled(sums, seed))
+    return Score(name=name, value=sums.total(), low=low, high=high, sums=sums)
+
+
+def resampled(sums: Sums, seed: int = 0) -> np.ndarray:
+    """(ROUNDS,) the figure of as many examples drawn with replacement, again and again."""
+    return np.concatenate([sums.of(drawn @ sums.values) for drawn in draws(len(sums.values), seed)])
+
+
+def draws(examples: int, seed: int = 0) -> Iterator[np.ndarray]:
+    """How often each of the `examples` is drawn in each of ROUNDS rounds: (rounds, examples) at a time.
+
+    The same for the same seed and number, so that what is resampled beside each other stays paired.
+    """
     generator = np.random.default_rng([seed, examples])
-    rounds = []
-    at_once = max(1, 4_000_000 // examples)  # bounds memory at some 32 MB
-    for start in range(0, ROUNDS, at_once):
-        drawn = generator.multinomial(examples, np.full(examples, 1 / examples), size=min(at_once, ROUNDS - start))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rounds.append(score(drawn.astype(np.float64) @ sums))
-    figures = np.concatenate(rounds)
+    for rounds in batches(ROUNDS, examples):
+        yield generator.multinomial(examples, np.full(examples, 1 / examples), size=rounds).astype(np.float64)
+
+
+def batches(rounds: int, examples: int) -> Iterator[int]:
+    """How many of the `rounds` to do at once, so that an array over them and the examples stays near 32 MB."""
+    at_once = max(1, 4_000_000 // max(1, examples))
+    for start in range(0, rounds, at_once):
+        yield min(at_once, rounds - start)
+
+
+def middle(figures: np.ndarray) -> tuple[float, float]:
+    """The ends of the middle 95 % of those figures that are finite."""
     low, high = np.quantile(figures[np.isfinite(figures)], [0.025, 0.975])
-    return Score(name=name, value=value, low=float(low), high=float(high))
+    return float(low), float(high)
 
 
 def _plain(value: float | None) -> float | None:

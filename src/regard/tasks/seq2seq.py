@@ -28,7 +28,7 @@ from regard.tasks.base import (
 )
 from regard.tasks.baselines.neighbour import Memory
 from regard.tasks.config import Seq2Seq
-from regard.tasks.scores import Result, Score, bootstrap, translation_scores
+from regard.tasks.scores import Outcome, Result, Score, bootstrap, translation_scores
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -83,11 +83,19 @@ class Seq2SeqTask:
 
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """chrF, BLEU and exact matches of written answers, and nats per token with the true target before each."""
+        numbers = np.flatnonzero([bool(row.get("source") and row.get("target")) for row in rows])
         rows = self._complete(rows)
         nats, cut = self._nats(model, rows)
         answers = self._answers(model, [self._fitting(row["source"]) for row in rows], progress)
         scores = translation_scores(answers, [row["target"] for row in rows])
-        return Result(name="model", scores=(*scores, nats), examples=len(rows), cut=cut, details={"answers": answers})
+        return Result(
+            name="model",
+            scores=(*scores, nats),
+            examples=len(rows),
+            cut=cut,
+            details={"answers": answers},
+            outcome=Outcome(rows=numbers),
+        )
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:
         """The source as it is, and the target of the most similar training source."""

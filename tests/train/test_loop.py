@@ -52,8 +52,8 @@ def test_accumulated_is_the_large_batch(tmp_path, parts):
 def test_a_batch_is_cut_evenly_and_in_order():
     assert cut([1, 1, 1, 1], 2) == [[0, 1], [2, 3]]
     assert cut([5, 1, 1, 1, 1, 1], 2) == [[0], [1, 2, 3, 4, 5]]
-    assert cut([9], 3) == [[0]]
-    assert cut([], 3) == []
+    assert cut([9], 3) == [[], [0], []]
+    assert cut([], 3) == [[], [], []]
 
 
 def test_clipping_by_hand():

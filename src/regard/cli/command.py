@@ -130,6 +130,7 @@ class Verb(_Worded, click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # click would complain of extra arguments in English; so they are let through here and refused in our words.
         ctx.allow_extra_args = True
+        ctx.meta["regard.arguments"] = tuple(args)  # for a verb that starts itself again
         with _placed(ctx):
             rest = super().parse_args(ctx, args)
         if rest and not ctx.resilient_parsing:

@@ -2,6 +2,9 @@
 
     checkpoints/step-00000123/model.safetensors, optimizer.safetensors, …, manifest.json
 
+Where the ranks of a training hold rows of each tensor (train/engine.py), each writes its own: model-00001-of-00002,
+model-00002-of-00002, which any number of ranks can read.
+
 The manifest holds the SHA-256 and size of each file and of itself, the step, the place in the data, and what made it.
 A checkpoint is written beside as tmp-…, every file and the folder are flushed to the disk, and only then is it renamed;
 so whatever stands under its name is whole unless the disk damaged it, and then the manifest no longer matches and
@@ -21,12 +24,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from regard.errors import BadFileError, RegardError
 from regard.limits import read_json, sync_folder
+from regard.train.pieces import divided, mine
+from regard.train.ranks import ALONE, Ranks
 
 FORMAT = 1
 
@@ -38,11 +44,16 @@ class Checkpoint:
     folder: Path
     step: int
     state: dict[str, Any]  # integers and floats of the run: place in the data, best score, …
+    files: tuple[str, ...] = ()
 
     def tensors(self, name: str) -> dict[str, Tensor]:
-        """The tensors of one of its files, "model" or "optimizer"; empty where it has no such file."""
-        path = self.folder / f"{name}.safetensors"
-        return load_file(path) if path.exists() else {}
+        """All tensors of "model", "optimizer" or "average", put together where they are in many files; or none."""
+        found: dict[str, list[Tensor]] = {}
+        for file in sorted(self.files):
+            if file == f"{name}.safetensors" or file.startswith(f"{name}-"):
+                for key, tensor in load_file(self.folder / file).items():
+                    found.setdefault(key, []).append(tensor)
+        return {key: pieces[0] if len(pieces) == 1 else torch.cat(pieces) for key, pieces in found.items()}
 
 
 def newest(checkpoints: Path, damaged: Callable[[BadFileError], None]) -> Checkpoint | None:
@@ -50,28 +61,25 @@ def newest(checkpoints: Path, damaged: Callable[[BadFileError], None]) -> Checkp
     return next(_whole(checkpoints, damaged), None)
 
 
-def write(checkpoints: Path, step: int, files: Mapping[str, Mapping[str, Tensor]], state: dict[str, Any]) -> Path:
-    """Write the tensors of `files` as the checkpoint of `step`; all of it, or (full disk, RegardError) nothing."""
+def write(
+    checkpoints: Path,
+    step: int,
+    files: Mapping[str, Mapping[str, Tensor]],
+    state: dict[str, Any],
+    writers: Ranks = ALONE,
+) -> Path:
+    """Write the tensors of `files` as the checkpoint of `step`; all of it, or (full disk, RegardError) nothing.
+
+    Each of the `writers` comes here with its rows, into the same folder; the first makes it a checkpoint.
+    """
     final = checkpoints / name(step)
-    beside = checkpoints / f"tmp-{name(step)}-{os.getpid()}"
+    beside = checkpoints / f"tmp-{name(step)}-{writers.told(os.getpid()):.0f}"
     try:
-        if final.exists() and not _clear(final):
+        if not writers.led(lambda: _room(final, beside)):
             return final
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        listed = {}
-        for stem, tensors in files.items():
-            path = beside / f"{stem}.safetensors"
-            save_file({key: value.detach().contiguous() for key, value in tensors.items()}, path)
-            flush(path)
-            listed[path.name] = {"size": path.stat().st_size, "sha256": digest(path)}
-        body = {"format": FORMAT, "step": step, "state": state, "files": listed}
-        manifest = beside / "manifest.json"
-        manifest.write_text(json.dumps({**body, "sha256": _seal(body)}, indent=1), encoding="utf-8")
-        flush(manifest)
-        sync_folder(beside)
-        os.replace(beside, final)
-        sync_folder(checkpoints)
+        parts = writers.gathered(lambda: json.dumps(_files(beside, files, writers)).encode())
+        listed = {file: entry for part in parts for file, entry in json.loads(part).items()}
+        writers.led(lambda: _finish(beside, final, {"format": FORMAT, "step": step, "state": state, "files": listed}))
     except (OSError, SafetensorError) as error:
         shutil.rmtree(beside, ignore_errors=True)
         raise RegardError("train.not_saved", step=step, folder=checkpoints, why=error) from error
@@ -116,7 +124,7 @@ def verify(folder: Path) -> Checkpoint:
             whole = False
         if not whole:
             raise BadFileError("train.damaged", file=path)
-    return Checkpoint(folder, step, state)
+    return Checkpoint(folder, step, state, tuple(sizes))
 
 
 def name(step: int) -> str:
@@ -132,6 +140,39 @@ def flush(path: Path) -> None:
     """See to it that the file's bytes are on the disk."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())
+
+
+def _room(final: Path, beside: Path) -> bool:
+    """Make the folder that is written to; False if there is a whole checkpoint already."""
+    if final.exists() and not _clear(final):
+        return False
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    return True
+
+
+def _files(beside: Path, files: Mapping[str, Mapping[str, Tensor]], writers: Ranks) -> dict[str, Any]:
+    """Write this rank's files; what the manifest has to say about each. The first rank writes what all hold whole."""
+    listed = {}
+    for stem, tensors in files.items():
+        kept = {key: mine(value.detach()) for key, value in tensors.items() if writers.leads or divided(value)}
+        part = f"-{writers.number + 1:05d}-of-{writers.count:05d}" if writers.count > 1 else ""
+        path = beside / f"{stem}{part}.safetensors"
+        save_file({key: value.contiguous() for key, value in kept.items()}, path)
+        flush(path)
+        listed[path.name] = {"size": path.stat().st_size, "sha256": digest(path)}
+    return listed
+
+
+def _finish(beside: Path, final: Path, body: dict[str, Any]) -> bool:
+    """The manifest, and then the name by which it is a checkpoint."""
+    manifest = beside / "manifest.json"
+    manifest.write_text(json.dumps({**body, "sha256": _seal(body)}, indent=1), encoding="utf-8")
+    flush(manifest)
+    sync_folder(beside)
+    os.replace(beside, final)
+    sync_folder(final.parent)
+    return True
 
 
 def _seal(body: dict[str, Any]) -> str:

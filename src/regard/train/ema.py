@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+
+from regard.train.pieces import like
 
 
 class Average:
@@ -26,6 +28,10 @@ class Average:
         current = dict(model.named_parameters())
         for name, averaged in self.weights.items():
             averaged.lerp_(current[name], 1 - keep)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take up what `weights` was."""
+        self.weights = {name: like(weights[name], own).clone() for name, own in self.weights.items()}
 
     @contextmanager
     def worn(self, model: nn.Module) -> Iterator[None]:

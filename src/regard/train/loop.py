@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -15,12 +15,14 @@ from torch import Tensor, nn
 
 from regard.errors import BadFileError, RegardError
 from regard.ops.random import Key
-from regard.tasks.base import Batch, Task
+from regard.tasks.base import Task
 from regard.tasks.scores import LOWER_IS_BETTER, Result
-from regard.train import checkpoint, machine, optimizers, schedules
+from regard.train import checkpoint, engine, machine, optimizers, schedules
 from regard.train.ema import Average
-from regard.train.feed import Feed, Place
+from regard.train.feed import Feed, Parts, Place, ahead
+from regard.train.pieces import full, mine, put
 from regard.train.progress import Watch
+from regard.train.ranks import ALONE, Ranks
 from regard.train.recipe import TrainConfig
 from regard.train.run import Metrics, Run, versions
 from regard.train.stop import Interrupted, Stop
@@ -52,37 +54,44 @@ class State:
 Outcome = Literal["finished", "early", "stopped"]
 
 
-def fit(job: Job, run: Run, watch: Watch, stop: Stop) -> tuple[Outcome, State]:
+def fit(job: Job, run: Run, watch: Watch, stop: Stop, ranks: Ranks = ALONE) -> tuple[Outcome, State]:
     """Train until the recipe's last step, or until scores get no better, or until asked to stop; from the newest
-    checkpoint of the run if it has one. The caller holds the run's lock.
+    checkpoint of the run if it has one. Every rank comes here with the like job; the first holds the run's lock, and
+    it alone writes, but for the parts of a checkpoint.
     """
-    with machine.settled(job.config.machine), machine.recomputed(job.model, job.config.machine.recompute):
-        training = Training(job, run, watch, stop)
-        watch.begin(training.state.step, job.config.steps)
-        try:
-            while True:
-                if training.scoring_due:
-                    training.score()
-                if training.saving_due:
-                    training.save()
-                if training.over:
-                    return training.over, training.state
-                training.update()
-        except Interrupted:
-            training.save()
-            return "stopped", training.state
-        finally:
-            training.metrics.close()
+    settings = job.config.machine
+    with machine.settled(settings):
+        training = Training(job, run, watch, stop, ranks)
+        recomputed, data = machine.recomputed(training.model, settings.recompute), training.data(settings.workers)
+        with recomputed, data as training.fetch:
+            watch.begin(training.state.step, job.config.steps)
+            try:
+                while True:
+                    if training.scoring_due:
+                        training.score()
+                    if training.saving_due:
+                        training.save()
+                    if training.over:
+                        return training.over, training.state
+                    training.update()
+            except Interrupted:
+                training.save()
+                return "stopped", training.state
+            finally:
+                training.metrics.close()
 
 
 class Training:
     """The model, its optimisers and where they are."""
 
-    def __init__(self, job: Job, run: Run, watch: Watch, stop: Stop):
+    def __init__(self, job: Job, run: Run, watch: Watch, stop: Stop, ranks: Ranks = ALONE):
         self.job, self.run, self.watch, self.stop, self.config = job, run, watch, stop, job.config
+        self.ranks, self.parts = ranks, ranks.share(self.config.batch.accumulate)
+        ranks.check(self.config.batch)
         self.device = machine.device(job.config.machine)
-        self.model = job.model.to(self.device).train()
-        freeze(self.model, self.config.freeze)
+        freeze(job.model.train(), self.config.freeze)
+        self.engine = engine.build(job.model, job.task, self.config.machine, ranks)
+        self.model = self.engine.model
         self.optimizers = optimizers.build(self.model, self.config.optimizer)
         self.schedule = schedules.of(self.config.schedule, self.config.steps)
         self.average = Average(self.model, self.config.average) if self.config.average else None
@@ -90,53 +99,71 @@ class Training:
         self.state = State()
         self.saved = -1
         self.resume()
-        self.metrics = Metrics(run)
+        self.metrics = Metrics(run) if ranks.leads else Unwritten()
+        self.fetch: Callable[[Place], Parts] = lambda place: job.feed.parts(place, self.parts)
+
+    def data(self, workers: int) -> AbstractContextManager[Callable[[Place], Parts]]:
+        """What `fetch` may be replaced by: the same, encoded by so many threads ahead of time."""
+        return ahead(self.job.feed, self.parts, workers)
 
     def update(self) -> None:
         """One step: forward and backward of each micro-batch, then the update, unless it is not finite."""
         began, step = time.perf_counter(), self.state.step
-        batches = self.batches()
-        count = sum(batch.count for batch in batches)
+        parts, count, tokens = self.batch()
         key, total = self.key.at(step), torch.zeros((), device=self.device)
         try:
-            for micro, batch in enumerate(batches):
-                self.stop.poll()
+            for number, batch, weight in self.engine.rounds(parts, lambda: self.job.feed.some(self.state.place)):
+                self.poll()
                 with machine.precision(self.config.machine):
-                    loss = self.job.task.loss(self.model, batch.to(self.device), key.at(micro)) / count
+                    loss = self.engine.loss(batch.to(self.device), key.at(number)) / count * weight
                 loss.backward()
                 total += loss.detach()
-            self.stop.poll()
+            self.poll()
         except Interrupted:
             self.optimizers.zero()
             raise
-        loss, norm = total.item(), clip(self.optimizers.parameters, self.config.optimizer.clip).item()
+        (loss,) = self.ranks.sum(total.item())
+        norm = clip(self.optimizers.parameters, self.config.optimizer.clip).item()
         if not (math.isfinite(loss) and math.isfinite(norm)):
-            self.refuse(batches, loss, norm)
+            self.refuse(loss, norm)
         factor = self.schedule(step)
         self.optimizers.step(factor)
         if self.average:
             self.average.update(self.model, step + 1)
         self.state = replace(self.state, step=step + 1, place=self.job.feed.after(self.state.place))
         line = {"step": step + 1, "epoch": self.state.place.epoch, "loss": loss, "targets": count}
-        line |= {"tokens": sum(sum(batch.lengths) + sum(batch.source_lengths) for batch in batches)}
-        line |= {"rate": self.config.optimizer.rate * factor, "gradient": norm}
+        line |= {"tokens": tokens, "rate": self.config.optimizer.rate * factor, "gradient": norm}
         line |= {"seconds": round(time.perf_counter() - began, 4)}
         self.metrics.add(line)
         self.watch.update(line)
 
-    def batches(self) -> list[Batch]:
-        """The micro-batches of the next update; a batch in which nothing carries loss is passed over."""
-        while not (batches := self.job.feed.batches(self.state.place)):
-            self.stop.poll()
-            self.state = replace(self.state, place=self.job.feed.after(self.state.place))
-        return batches
+    def batch(self) -> tuple[Parts, int, int]:
+        """This rank's micro-batches of the next update, and the targets and tokens in the whole of it.
 
-    def refuse(self, batches: Sequence[Batch], loss: float, norm: float) -> None:
+        A batch in which nothing carries loss is passed over.
+        """
+        while True:
+            parts = self.fetch(self.state.place)
+            here = [batch for _, batch in parts if batch is not None]
+            sizes = [sum(batch.lengths) + sum(batch.source_lengths) for batch in here]
+            count, tokens = self.ranks.sum(sum(batch.count for batch in here), sum(sizes))
+            if count:
+                return parts, int(count), int(tokens)
+            self.poll()
+            self.state = replace(self.state, place=self.job.feed.after(self.state.place))
+
+    def poll(self) -> None:
+        """Stop here, on every rank, if one was asked to."""
+        if self.ranks.any(self.stop.asked):
+            raise Interrupted
+
+    def refuse(self, loss: float, norm: float) -> None:
         """Stop before an update that would spoil the weights, and say on which examples."""
         self.optimizers.zero()
-        ids = [number for batch in batches for number in batch.ids]
+        ids = [number for batch in self.job.feed.batches(self.state.place) for number in batch.ids]
         step = self.state.step + 1
-        self.run.note("not_finite", step=step, loss=str(loss), gradient=str(norm), ids=ids)
+        if self.ranks.leads:
+            self.run.note("not_finite", step=step, loss=str(loss), gradient=str(norm), ids=ids)
         places = ", ".join(self.job.feed.where(ids[:5])) + (", …" if len(ids) > 5 else "")
         good = self.run.checkpoints / checkpoint.name(self.saved)
         raise NotFinite("train.not_finite", step=step, loss=loss, norm=norm, ids=ids, where=places, good=good)
@@ -150,21 +177,28 @@ class Training:
 
     def score(self) -> None:
         """Score the held-out data with the weights that would be kept, and remember whether they are the best yet."""
-        assert self.job.score is not None
-        began, state = time.perf_counter(), self.state
+        began, state, found = time.perf_counter(), self.state, []
+
+        def ask() -> float:
+            assert self.job.score is not None
+            found.append(self.job.score(whole.eval(), lambda done: self.stop.poll()))
+            return found[0].primary.value
+
         self.model.eval()
         with machine.precision(self.config.machine), self.average.worn(self.model) if self.average else nullcontext():
-            result = self.job.score(self.model, lambda done: self.stop.poll())
+            whole = self.engine.whole()
+            value = self.ranks.led(ask)
         self.model.train()
-        value, state = result.primary.value, replace(state, scored=state.step)
-        if better(value, state.best, lower=result.primary.name in LOWER_IS_BETTER):
+        state = replace(state, scored=state.step)
+        if better(value, state.best, lower=self.job.task.primary in LOWER_IS_BETTER):
             self.state = replace(state, best=value, best_step=state.step, worse=0)
         else:
             self.state = replace(state, worse=state.worse + 1)
-        line = {"step": state.step, "held_out": result.to_dict()["scores"]}
-        line |= {"seconds": round(time.perf_counter() - began, 4)}
-        self.metrics.add(line)
-        self.watch.score(line)
+        for result in found:  # on the rank that scored
+            line = {"step": state.step, "held_out": result.to_dict()["scores"]}
+            line |= {"seconds": round(time.perf_counter() - began, 4)}
+            self.metrics.add(line)
+            self.watch.score(line)
 
     @property
     def over(self) -> Outcome | None:
@@ -184,47 +218,82 @@ class Training:
         """Write a checkpoint, then delete what the recipe does not keep."""
         if self.state.step == self.saved:
             return
+        self.engine.check()
         self.metrics.flush()
         files = {"model": weights(self.model), "optimizer": self.optimizers.state()}
-        if not all(tensor.isfinite().all() for tensor in files["model"].values()):
+        if self.ranks.any(not all(mine(tensor).isfinite().all() for tensor in files["model"].values())):
             good = self.run.checkpoints / checkpoint.name(self.saved)
             raise NotFinite("train.weights_not_finite", step=self.state.step, good=good)
         if self.average:
             files["average"] = self.average.weights
-        state = {**vars(self.state), "place": vars(self.state.place), "seed": self.config.seed}
-        state |= {"threads": torch.get_num_threads(), "device": str(self.device), "versions": versions()}
-        checkpoint.write(self.run.checkpoints, self.state.step, files, state)
+        state = {**vars(self.state), "place": vars(self.state.place), "seed": self.config.seed, **self.made()}
+        if self.engine.writers:
+            checkpoint.write(self.run.checkpoints, self.state.step, files, state, self.engine.writers)
         self.saved = self.state.step
         best = {self.state.best_step} if self.config.evaluate.best and self.state.best_step is not None else set()
-        checkpoint.retain(self.run.checkpoints, self.config.keep.newest, best, self.watch.damaged)
+        if self.ranks.leads:
+            checkpoint.retain(self.run.checkpoints, self.config.keep.newest, best, self.watch.damaged)
 
     def resume(self) -> None:
         """Take up the newest whole checkpoint, if there is one, and take back the log lines written after it."""
-        checkpoint.sweep(self.run.checkpoints)
-        found = checkpoint.newest(self.run.checkpoints, self.watch.damaged)
-        if found is None and any(self.run.checkpoints.glob("step-*")):
-            raise BadFileError("train.none_whole", folder=self.run.checkpoints)
-        if found:
+        if found := self.newest():
             values = dict(found.state)
-            place, made = Place(**values.pop("place")), {key: values.pop(key) for key in MADE}
+            place, then = Place(**values.pop("place")), {key: values.pop(key, None) for key in MADE}
             self.state, self.saved = State(**values, place=place), found.step
             restore(self.model, found.tensors("model"))
             self.optimizers.load(found.tensors("optimizer"))
             if self.average:
-                self.average.weights = {k: v.to(self.device, copy=True) for k, v in found.tensors("average").items()}
-            self.warn_if_moved(made)
-        self.run.cut_metrics(self.state.step, self.state.scored)
+                self.average.load(found.tensors("average"))
+            self.warn_if_moved(then)
+        if self.ranks.leads:
+            self.run.cut_metrics(self.state.step, self.state.scored)
 
-    def warn_if_moved(self, made: dict[str, Any]) -> None:
+    def newest(self) -> checkpoint.Checkpoint | None:
+        """The newest whole checkpoint: what the first rank finds to be it, compared with its manifest on every rank."""
+        folder, seen = self.run.checkpoints, []
+
+        def look() -> float:
+            checkpoint.sweep(folder)
+            seen.append(checkpoint.newest(folder, self.watch.damaged))
+            if seen[0] is None and any(folder.glob("step-*")):
+                raise BadFileError("train.none_whole", folder=folder)
+            return seen[0].step if seen[0] else -1
+
+        step = int(self.ranks.led(look))
+        return seen[0] if seen else checkpoint.verify(folder / checkpoint.name(step)) if step >= 0 else None
+
+    def made(self) -> dict[str, Any]:
+        """What the last bit of a training depends on beside its recipe and data."""
+        found = {"threads": torch.get_num_threads(), "device": str(self.device), "versions": versions()}
+        return {**found, "ranks": self.ranks.count}
+
+    def warn_if_moved(self, then: dict[str, Any]) -> None:
         """Say so where what the last bit depends on is not what it was."""
-        now = {"threads": torch.get_num_threads(), "device": str(self.device), **versions()}
-        then = {"threads": made["threads"], "device": made["device"], **made["versions"]}
+        made = self.made()
+        now = {**made.pop("versions"), **made}
+        then = {**then["versions"], **then, "ranks": then["ranks"] or 1}
         moved = [f"{key}: {then.get(key)} → {now[key]}" for key in now if then.get(key) != now[key]]
         if moved:
             self.watch.say("train.moved", what="; ".join(moved))
 
 
-MADE = ("seed", "threads", "device", "versions")  # what a checkpoint's state holds beside State
+MADE = ("seed", "threads", "device", "versions", "ranks")  # what a checkpoint's state holds beside State
+
+
+class Unwritten(Metrics):
+    """The log of the ranks that write none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def add(self, line: dict[str, Any]) -> None:
+        pass
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
 
 
 class NotFinite(RegardError):
@@ -240,7 +309,7 @@ def better(value: float, best: float | None, *, lower: bool) -> bool:
 def clip(parameters: Sequence[Tensor], most: float | None) -> Tensor:
     """Scale the gradient down to norm `most` where it is larger (Pascanu et al. 2013); the norm that it had."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.nn.utils.get_total_norm(gradients)
+    norm = full(torch.nn.utils.get_total_norm(gradients))
     if most is not None and math.isfinite(norm):
         torch.nn.utils.clip_grads_with_norm_(parameters, most, norm)
     return norm
@@ -272,4 +341,4 @@ def restore(model: nn.Module, tensors: dict[str, Tensor]) -> None:
     if own.keys() != tensors.keys() or any(own[name].shape != tensors[name].shape for name in own):
         raise BadFileError("train.other_model")
     for name, tensor in tensors.items():
-        own[name].copy_(tensor)
+        put(own[name], tensor)

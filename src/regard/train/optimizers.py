@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import RegardError
+from regard.train.pieces import full, like
 from regard.train.recipe import OptimizerConfig
 
 
@@ -108,14 +109,16 @@ class Optimizers:
             if name not in by_name:
                 raise RegardError("train.state_unknown", name=key)
             parameter = by_name[name]
-            owner[parameter].state[parameter][what] = value.to(parameter.device, copy=True)
+            own = like(value, parameter) if value.shape == parameter.shape else value.to(parameter.device)
+            owner[parameter].state[parameter][what] = own.clone()
 
 
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal, for matrices (Jordan et al. 2024), in float32 throughout.
 
     The update of a matrix is scaled by 0.2 · sqrt(max(rows, columns)), which gives it the usual size of an update of
-    AdamW's, so that one learning rate serves both (Liu et al. 2025, Muon is Scalable, eq. 4).
+    AdamW's, so that one learning rate serves both (Liu et al. 2025, Muon is Scalable, eq. 4). Of a matrix that ranks
+    hold by rows, each gathers the whole update and makes it orthogonal for itself.
     """
 
     def __init__(self, groups: list[dict], *, momentum: float):
@@ -131,7 +134,8 @@ class Muon(torch.optim.Optimizer):
                 if not memory:
                     memory["momentum"] = torch.zeros_like(gradient)
                 momentum = memory["momentum"].lerp_(gradient, 1 - group["momentum"])
-                update = orthogonal(gradient.lerp(momentum, group["momentum"]))  # Nesterov's look ahead
+                ahead = gradient.lerp(momentum, group["momentum"])  # Nesterov's look
+                update = like(orthogonal(full(ahead)), ahead)
                 matrix.mul_(1 - group["lr"] * group["weight_decay"])
                 matrix.add_(update, alpha=-group["lr"] * 0.2 * max(matrix.shape) ** 0.5)
 

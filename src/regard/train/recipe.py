@@ -179,10 +179,16 @@ class EvaluateConfig:
 class MachineConfig:
     """`device` "auto" is the best there is, `threads` None as many as there are cores; a run keeps what they came to,
     since resuming it to the bit needs the same.
+
+    Of many processes ("ranks", see docs/cluster.md) each has a `shard` of the work: "replicate" shares out the batch
+    and every rank holds the model (DDP), "full" divides weights, gradients and optimiser among them too (FSDP2).
+    `workers` threads encode the batches to come.
     """
 
     device: str = "auto"
     threads: int | None = None
+    shard: Literal["replicate", "full"] = "replicate"
+    workers: int = 0
     precision: Literal["float32", "bfloat16"] = "float32"  # of the products; weights are float32 always
     recompute: bool = False  # activation checkpointing: blocks run twice, memory falls
     tensorboard: bool = True
@@ -192,6 +198,7 @@ class MachineConfig:
 
     def check(self) -> Iterator[Problem]:
         yield from at_least(self, 1, "threads")
+        yield from at_least(self, 0, "workers")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,10 @@ class Stop:
     def ask(self) -> None:
         self._asked.set()
 
+    @property
+    def asked(self) -> bool:
+        return self._asked.is_set()
+
     def poll(self) -> None:
         if self._asked.is_set():
             raise Interrupted

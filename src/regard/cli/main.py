@@ -25,7 +25,7 @@ from regard.cli.mistakes import sentence
 from regard.errors import RegardError
 from regard.words import LANGUAGES, Language, say, speaking
 
-VERBS = ("demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "explain", "runs")
+VERBS = ("demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "explain", "doctor", "runs")
 
 FAILED, MISUSED, BUG, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141
 

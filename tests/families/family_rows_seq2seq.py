@@ -66,11 +66,11 @@ M2M_100 = Row(
 )
 _T5 = {
     "vocab_size": VOCAB,
-    "d_model": 13,
+    "d_model": 23,
     "d_kv": 7,
     "d_ff": 17,
-    "num_layers": DEPTH,
-    "num_decoder_layers": 3,
+    "num_layers": 3,
+    "num_decoder_layers": DEPTH,  # the reference cannot generate with more than the encoder has
     "num_heads": 3,
     "relative_attention_num_buckets": 10,
     "relative_attention_max_distance": 11,

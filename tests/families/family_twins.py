@@ -54,11 +54,16 @@ def randomised(reference: nn.Module, fixed: Any = ()) -> nn.Module:
     generator = torch.Generator().manual_seed(7)
     for name, tensor in reference.state_dict().items():  # these share memory with the parameters
         if tensor.is_floating_point() and not any(part in name for part in fixed):
-            spread = torch.empty_like(tensor).normal_(0.0, 0.3, generator=generator)
+            # Large embeddings, where they are the vocabulary's matrix too, would have every token follow itself.
+            deviation = 0.15 if any(part in name for part in _EMBEDDINGS) else 0.3
+            spread = torch.empty_like(tensor).normal_(0.0, deviation, generator=generator)
             norm = tensor.dim() == 1 and "weight" in name
             tensor.copy_(spread + 1.0 if norm else spread)
     reference.tie_weights()  # type: ignore[operator]
     return reference.eval()
+
+
+_EMBEDDINGS = ("embed_tokens", "wte", "tokens_embed", "word_embeddings", "embed_in", "shared.weight")
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +73,11 @@ class Batch:
     tokens: Tensor
     real: Tensor
     positions: Tensor
+
+    @property
+    def target(self) -> Tensor:
+        """Whole rows: in a target there is no padding."""
+        return self.tokens.masked_fill(~self.real, 7).flip(1)
 
     @property
     def context(self) -> Context:
@@ -98,7 +108,7 @@ def theirs(twins: Twins, given: Batch, **more: Any) -> Any:
     if twins.case.architecture.endswith("ForMultipleChoice"):  # one question, the rows its choices
         inputs |= {name: inputs[name].unsqueeze(0) for name in ("input_ids", "attention_mask")}
     if twins.case.kind == "seq2seq":
-        inputs["decoder_input_ids"] = given.tokens.flip(1)
+        inputs["decoder_input_ids"] = given.target
     elif "position_ids" in accepts and twins.case.kind == "decoder":
         inputs["position_ids"] = given.positions.clamp(min=0)
     return twins.reference(**inputs)
@@ -106,7 +116,7 @@ def theirs(twins: Twins, given: Batch, **more: Any) -> Any:
 
 def ours(twins: Twins, given: Batch) -> Tensor:
     if twins.case.kind == "seq2seq":
-        return twins.model(given.tokens, given.tokens.flip(1), given.context)
+        return twins.model(given.tokens, given.target, given.context)
     return twins.model(given.tokens, given.context)
 
 

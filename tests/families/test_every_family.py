@@ -17,7 +17,7 @@ from family_twins import Batch, Twins, batch, ours, output, read, some_tokens, t
 from torch import Tensor
 from torch.testing import assert_close
 
-from regard.generate import beam
+from regard.generate import beam, warp
 from regard.generate.rows import CachedReader, Rows, encode
 from regard.generate.settings import Settings
 from regard.layers import Context
@@ -66,6 +66,8 @@ def test_hidden_states(case: Case, twins: Twins) -> None:
     for side, states in sides.items():
         assert len(heard[side]) == len(states)
         for mine, other in zip(heard[side], states, strict=True):
+            if mine.shape != other.shape:  # what a narrower vocabulary is given counts as the last state there
+                mine = twins.model.head.transform(mine)
             assert_close(mine, other)
 
 
@@ -144,6 +146,7 @@ def stack_output(twins: Twins, given: Batch) -> Tensor:
 
 PROMPTS = [[5, 17, 3, 29, 11, 8, 23], [7, 4], [13, 13, 30, 6]]
 MOST, END = 11, 9
+PENALTY = 1.7  # random weights like to say one token over and over
 
 
 @over(cases(writing=True))
@@ -153,12 +156,13 @@ def test_generation(case: Case, twins: Twins, beams: int) -> None:
     expected = []
     for prompt in PROMPTS:
         told = {"max_new_tokens": MOST, "num_beams": beams, "do_sample": False, "eos_token_id": END, "pad_token_id": 0}
+        told["repetition_penalty"] = PENALTY
         whole = twins.reference.generate(torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), **told)[0]
         new = whole[1 if case.kind == "seq2seq" else len(prompt) :].tolist()
         expected.append(new[: new.index(END) + 1] if END in new else new)
     with torch.no_grad():
         assert written(twins, beams) == expected
-    assert len({tuple(text) for text in expected}) > 1
+    assert len({tuple(text) for text in expected}) > 1 and max(len(set(text)) for text in expected) > 2
 
 
 def written(twins: Twins, beams: int) -> list[list[int]]:
@@ -170,13 +174,13 @@ def written(twins: Twins, beams: int) -> list[list[int]]:
     def ended(tokens: tuple[int, ...]) -> str | None:
         return "eos" if tokens[-1] == END else "length" if len(tokens) == MOST else None
 
-    settings = Settings(beams=max(beams, 1), max_tokens=MOST)
+    settings = Settings(beams=beams, max_tokens=MOST, repetition_penalty=PENALTY)
     if beams > 1:
         return [list(best[0].tokens) for best in beam.search(rows, [ended] * len(starts), settings)]
     texts: list[list[int]] = [[] for _ in starts]
     logits = rows.start()
     while True:
-        chosen = logits.argmax(-1).tolist()
+        chosen = warp.repetition(logits, rows.seen, PENALTY).argmax(-1).tolist()
         for text, token in zip(texts, chosen, strict=True):
             if not text or not ended(tuple(text)):
                 text.append(token)
@@ -262,7 +266,8 @@ def test_cache(case: Case, twins: Twins) -> None:
                     twins.model.head(twins.model.hidden(piece, Context(cache=cache, **told)))
                     for piece in tokens.split(pieces, 1)
                 ]
-                assert_close(torch.cat(found, 1), expected)
+                # Products with fewer rows are summed in another order.
+                assert_close(torch.cat(found, 1), expected, atol=5e-5, rtol=1e-5)
 
 
 @over(cases("decoder", "seq2seq", writing=True))

@@ -47,11 +47,22 @@ class Tokens(nn.Module):
         if self.types is not None:
             x = x + (self.types.weight[0] if context.types is None else self.types(context.types))
         if self.positions is not None:
-            x = x + self.positions(context.places())
+            x = x + self.positions(context.places()).to(x.dtype)
         x = x if self.norm is None else self.norm(x)
         drop = dropout(self.dropout, context.key)
         x = x if drop is None else drop(x)
         return x if self.project is None else self.project(x)
+
+
+class Widened(nn.Embedding):
+    """An embedding that is narrower than the stack, and widened before anything is added. (B, T) -> (B, T, D)."""
+
+    def __init__(self, vocab: int, width: int, dim: int) -> None:
+        super().__init__(vocab, width)
+        self.wide = nn.Linear(width, dim, bias=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        return self.wide(super().forward(input))
 
 
 class Learned(nn.Module):
@@ -78,8 +89,8 @@ class Sinusoidal(nn.Module):
     """Sines in the first half, cosines in the second, of angles in geometric progression (Vaswani et al. 2017,
     section 3.5; halves as in the authors' code, the paper interleaves them). Nothing is learned or stored.
 
-    Places (B|1, T) -> (B|1, T, D). angles: those of another progression, (dim / 2,) per position. offset: what the
-    first position counts as.
+    Places (B|1, T) -> (B|1, T, D) float32. angles: those of another progression, (dim / 2,) per position. offset: what
+    the first position counts as.
     """
 
     def __init__(self, dim: int, *, base: float = 10_000.0, angles: Tensor | None = None, offset: int = 0) -> None:
@@ -87,9 +98,17 @@ class Sinusoidal(nn.Module):
         if dim % 2:
             raise RegardError("core.even", dim=dim)
         self.offset = offset
-        self.angles = rotary.frequencies(dim, base) if angles is None else angles  # no buffer: never rounded
+        self.angles = rotary.frequencies(dim, base, torch.float64) if angles is None else angles
+        self._tables: dict[torch.device, Tensor] = {}  # no buffers: a narrower type must not round what is to be exact
 
     def forward(self, places: Places) -> Tensor:
-        at = places.positions.clamp(min=0) + self.offset
-        angles = at.unsqueeze(-1).float() * self.angles.to(at.device)
-        return torch.cat((angles.sin(), angles.cos()), -1)
+        last = int(places.positions.max()) if places.start is None else places.start + places.length - 1
+        return F.embedding(places.positions.clamp(min=0), self.table(last + 1, places.positions.device))
+
+    def table(self, count: int, device: torch.device) -> Tensor:
+        """The encodings of at least the first ``count`` positions, (N, D), made once for a device."""
+        if device not in self._tables or len(self._tables[device]) < count:
+            at = torch.arange(1 << max(count - 1, 1).bit_length(), device="cpu") + self.offset
+            angles = at.unsqueeze(-1).to(self.angles.dtype) * self.angles
+            self._tables[device] = torch.cat((angles.sin(), angles.cos()), -1).float().to(device)
+        return self._tables[device]

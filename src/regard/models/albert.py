@@ -82,7 +82,13 @@ FIELDS = encoder.fields(
     same={"type_vocab_size": "types", "embedding_size": "width", "num_hidden_groups": "groups"},
     only={"inner_group_num": (1,), "net_structure_type": (0,), "gap_size": (0,), "num_memory_blocks": (0,)},
     harmless=frozenset({"classifier_dropout_prob", "down_scale_factor", "layers_to_keep"}),
-    default={"type_vocab_size": 2, "embedding_size": 128, "num_hidden_groups": 1, "hidden_dropout_prob": 0.0},
+    default={
+        "type_vocab_size": 2,
+        "embedding_size": 128,
+        "num_hidden_groups": 1,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
 )
 HEADS = encoder.names("Albert")
 
@@ -95,5 +101,4 @@ def read(data: Mapping[str, Any], where: str) -> Config:
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    made = encoder.written(config, FIELDS, HEADS, "albert")
-    return made | {"attention_probs_dropout_prob": config.dropout}
+    return encoder.written(config, FIELDS, HEADS, "albert")

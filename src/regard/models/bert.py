@@ -70,5 +70,4 @@ def read(data: Mapping[str, Any], where: str) -> Config:
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    made = encoder.written(config, FIELDS, HEADS, "bert")
-    return made | {"attention_probs_dropout_prob": config.dropout}
+    return encoder.written(config, FIELDS, HEADS, "bert")

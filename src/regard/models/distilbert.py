@@ -62,10 +62,11 @@ FIELDS = foreign.Fields(
     same={
         "vocab_size": "vocab", "max_position_embeddings": "context", "dim": "dim", "n_layers": "depth",
         "n_heads": "heads", "hidden_dim": "hidden", "dropout": "dropout",
+        "attention_dropout": "attention_dropout",
     },
     only={"sinusoidal_pos_embds": (False, True), "tie_word_embeddings": (True,)},
-    harmless=frozenset({"attention_dropout", "qa_dropout", "seq_classif_dropout", "tie_weights_"}),
-    default={"dropout": 0.1, "max_position_embeddings": 512},
+    harmless=frozenset({"qa_dropout", "seq_classif_dropout", "tie_weights_"}),
+    default={"dropout": 0.1, "attention_dropout": 0.1, "max_position_embeddings": 512},
 )  # fmt: skip
 HEADS = encoder.names("DistilBert")
 
@@ -78,5 +79,4 @@ def read(data: Mapping[str, Any], where: str) -> Config:
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    made = encoder.written(config, FIELDS, HEADS, "distilbert", act="activation")
-    return made | {"attention_dropout": config.dropout}
+    return encoder.written(config, FIELDS, HEADS, "distilbert", act="activation")

@@ -18,7 +18,8 @@ Head = Literal["language", "classify", "score", "tag", "span", "choice", "pool"]
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
-    """Sizes default to the base model. labels: the classes of a sequence or, with head "tag", of a token."""
+    """Sizes default to the base model. attention_dropout: that of the attention weights, None where it is as the rest.
+    labels: the classes of a sequence or, with head "tag", of a token."""
 
     vocab: int = 30_522
     context: int = 512
@@ -29,6 +30,7 @@ class Encoder:
     activation: str = "gelu"
     eps: float = 1e-12
     dropout: float = 0.1
+    attention_dropout: float | None = None
     head: Head = "language"
     labels: tuple[str, ...] = ()
 
@@ -38,7 +40,7 @@ class Encoder:
     def check(self) -> Iterator[Problem]:
         yield from shared.check_sizes(self, "vocab", "context", "dim", "depth", "heads", "hidden")
         yield from at_least(self, 0.0, "eps")
-        yield from between(self, 0.0, 0.99, "dropout")
+        yield from between(self, 0.0, 0.99, "dropout", "attention_dropout")
         yield from shared.check_heads(self)
         yield from shared.check_head(self)
         yield from shared.check_activation(self)
@@ -71,7 +73,8 @@ def attention(config: Any, **parts: Any) -> Any:
         bias=True,
         output_bias=True,
     )
-    return layers.Attention(projection, dropout=config.dropout, **parts)
+    rate = config.dropout if config.attention_dropout is None else config.attention_dropout
+    return layers.Attention(projection, dropout=rate, **parts)
 
 
 def block(config: Any, attention: Any) -> Any:
@@ -170,11 +173,14 @@ FIELDS = foreign.Fields(
     same={
         "vocab_size": "vocab", "max_position_embeddings": "context", "hidden_size": "dim", "num_hidden_layers": "depth",
         "num_attention_heads": "heads", "intermediate_size": "hidden", "layer_norm_eps": "eps",
-        "hidden_dropout_prob": "dropout",
+        "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
     },
     only={"position_embedding_type": ("absolute",), "tie_word_embeddings": (True,)},
-    harmless=frozenset({"attention_probs_dropout_prob", "classifier_dropout", "is_encoder_decoder"}),
-    default={"layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "max_position_embeddings": 512},
+    harmless=frozenset({"classifier_dropout", "is_encoder_decoder"}),
+    default={
+        "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 512,
+    },
 )  # fmt: skip
 
 
@@ -224,6 +230,8 @@ def values(
     labels = foreign.labels(data, where) if head in ("classify", "tag") else ()
     if head == "classify" and len(labels) == 1:
         head = "score"
+    if made["attention_dropout"] == made["dropout"]:
+        made["attention_dropout"] = None
     return made | {
         "activation": foreign.activation(data.get(act, activation), where),
         "head": head,
@@ -248,6 +256,9 @@ def written(
         "model_type": model_type,
         "architectures": [shared.architecture(names, "classify" if config.head == "score" else config.head)],
         act: foreign.foreign_activation(config.activation),
+    }
+    made |= {
+        key: config.dropout for key, ours in fields.same.items() if ours == "attention_dropout" and made[key] is None
     }
     labels = config.labels or (("LABEL_0",) if config.head == "score" else ())
     return made | (foreign.with_labels(labels) if labels else {})

@@ -18,6 +18,7 @@ class Config(seq2seq.Seq2Seq):
 
     vocab: int = 128_112
     activation: str = "relu"
+    attention_dropout: float = 0.1
     scaled: bool = True
 
     def check(self) -> Any:
@@ -48,7 +49,7 @@ FIELDS = seq2seq.fields(
         "normalize_before": (True,), "normalize_embedding": (False,), "static_position_embeddings": (True,),
         "add_final_layer_norm": (True,), "extra_pos_embeddings": (0, 2),
     },
-    default={"decoder_start_token_id": 2, "scale_embedding": True},
+    default={"decoder_start_token_id": 2, "scale_embedding": True, "attention_dropout": 0.1},
 )  # fmt: skip
 HEADS = {name: head for name, head in seq2seq.names("M2M100").items() if head != "classify"}
 

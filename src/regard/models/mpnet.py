@@ -79,4 +79,4 @@ def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
     made = encoder.written(config, FIELDS, HEADS, "mpnet")
     rows = config.context + _PAD + 1
-    return made | {"attention_probs_dropout_prob": config.dropout, "max_position_embeddings": rows}
+    return made | {"max_position_embeddings": rows}

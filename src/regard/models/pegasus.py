@@ -10,6 +10,7 @@ from typing import Any
 from regard import embed
 from regard.models import seq2seq
 from regard.weights import foreign
+from regard.weights.table import Drop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,16 @@ def build(config: Config) -> Any:
 
 initialise = seq2seq.initialise
 
-TABLE = seq2seq.table("before", *seq2seq.COMPUTED)
+
+def _positions(model: Any) -> Any:
+    """The sinusoids, which the library stores."""
+    weight = model.source_embed.tokens.weight
+    return model.source_embed.positions.table(model.config.context, weight.device)[: model.config.context]
+
+
+TABLE = seq2seq.table(
+    "before", *(Drop(f"model.{side}.embed_positions.weight", _positions) for side in ("encoder", "decoder"))
+)
 
 FIELDS = seq2seq.fields(
     only={

@@ -76,4 +76,4 @@ def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
     made = encoder.written(config, FIELDS, HEADS[config.published], config.published)
     rows = config.context + config.pad + 1
-    return made | {"attention_probs_dropout_prob": config.dropout, "max_position_embeddings": rows}
+    return made | {"max_position_embeddings": rows}

@@ -17,8 +17,10 @@ from regard.weights.table import Drop, Row, Table, Tie, row, rows, with_endings
 class Seq2Seq:
     """Sizes default to the large models. depth, heads and hidden are the encoder's, decoder_* the decoder's.
 
-    start: the token that every target begins with. scaled: token vectors are multiplied by sqrt(dim). labels: classes
-    of a whole text, read off the last token of a target that repeats its source, shifted by ``start``.
+    dropout is that of every addition, attention_dropout that of attention's weights, hidden_dropout that within the
+    feed-forward layers. start: the token that every target begins with. scaled: token vectors are multiplied by
+    sqrt(dim). labels: classes of a whole text, read off the last token of a target that repeats its source, shifted
+    by ``start``.
     """
 
     vocab: int = 50_265
@@ -32,6 +34,8 @@ class Seq2Seq:
     decoder_hidden: int = 4096
     activation: str = "gelu"
     dropout: float = 0.1
+    attention_dropout: float = 0.0
+    hidden_dropout: float = 0.0
     scaled: bool = False
     start: int = 2
     pad: int = 1
@@ -46,7 +50,7 @@ class Seq2Seq:
         yield from between(self, 1, shared.DEEPEST, "decoder_depth")
         yield from between(self, 1, shared.MOST_HEADS, "decoder_heads")
         yield from between(self, 0, self.vocab - 1, "start", "pad")
-        yield from between(self, 0.0, 0.99, "dropout")
+        yield from between(self, 0.0, 0.99, "dropout", "attention_dropout", "hidden_dropout")
         yield from shared.check_heads(self)
         if self.decoder_heads > 0 and self.dim % self.decoder_heads:
             yield "decoder_heads", "models.heads", {"dim": self.dim}
@@ -76,7 +80,7 @@ def build(config: Any, tokens: Callable[[], Any], norm: Literal["before", "then"
 
 def attention(config: Any) -> Any:
     """The encoder's attention."""
-    return layers.Attention(projection(config, config.heads))
+    return layers.Attention(projection(config, config.heads), dropout=config.attention_dropout)
 
 
 def projection(config: Any, count: int) -> Any:
@@ -87,17 +91,20 @@ def projection(config: Any, count: int) -> Any:
 
 
 def encoder_block(config: Any, attention: Any, norm: str) -> Any:
-    feed_forward = layers.FeedForward(config.dim, config.hidden, config.activation)
+    feed_forward = layers.FeedForward(config.dim, config.hidden, config.activation, dropout=config.hidden_dropout)
     return layers.Block(
         attention=_residual(config, attention, norm), feed_forward=_residual(config, feed_forward, norm)
     )  # fmt: skip
 
 
 def decoder_block(config: Any, norm: str) -> Any:
-    feed_forward = layers.FeedForward(config.dim, config.decoder_hidden, config.activation)
+    made, rate = projection(config, config.decoder_heads), config.attention_dropout
+    feed_forward = layers.FeedForward(
+        config.dim, config.decoder_hidden, config.activation, dropout=config.hidden_dropout
+    )  # fmt: skip
     return layers.Block(
-        attention=_residual(config, layers.Attention(projection(config, config.decoder_heads)), norm),
-        cross_attention=_residual(config, layers.CrossAttention(projection(config, config.decoder_heads)), norm),
+        attention=_residual(config, layers.Attention(made, dropout=rate), norm),
+        cross_attention=_residual(config, layers.CrossAttention(made, dropout=rate), norm),
         feed_forward=_residual(config, feed_forward, norm),
     )
 
@@ -178,15 +185,19 @@ FIELDS = foreign.Fields(
         "vocab_size": "vocab", "max_position_embeddings": "context", "d_model": "dim", "encoder_layers": "depth",
         "decoder_layers": "decoder_depth", "encoder_attention_heads": "heads", "decoder_attention_heads":
         "decoder_heads", "encoder_ffn_dim": "hidden", "decoder_ffn_dim": "decoder_hidden", "dropout": "dropout",
+        "attention_dropout": "attention_dropout", "activation_dropout": "hidden_dropout",
         "scale_embedding": "scaled", "decoder_start_token_id": "start", "pad_token_id": "pad",
     },
     only={"tie_word_embeddings": (True,), "is_encoder_decoder": (True,), "add_bias_logits": (False,)},
     harmless=frozenset({
-        "attention_dropout", "activation_dropout", "encoder_layerdrop", "decoder_layerdrop", "classif_dropout",
+        "encoder_layerdrop", "decoder_layerdrop", "classif_dropout",
         "classifier_dropout", "init_std", "force_bos_token_to_be_generated", "save_step", "output_past",
         "gradient_checkpointing",
     }),
-    default={"dropout": 0.1, "scale_embedding": False, "pad_token_id": 1},
+    default={
+        "dropout": 0.1, "attention_dropout": 0.0, "activation_dropout": 0.0, "scale_embedding": False,
+        "pad_token_id": 1,
+    },
 )  # fmt: skip
 
 
@@ -227,8 +238,6 @@ def written(config: Any, fields: foreign.Fields, names: Mapping[str, str], model
         "architectures": [shared.architecture(names, "classify" if config.head == "score" else config.head)],
         "activation_function": foreign.foreign_activation(config.activation),
         "num_hidden_layers": config.depth,
-        "attention_dropout": 0.0,
-        "activation_dropout": 0.0,
     }
     labels = config.labels or (("LABEL_0",) if config.head == "score" else ())
     return made | (foreign.with_labels(labels) if labels else {})

@@ -20,12 +20,12 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return turned if x.shape[-1] == R else torch.cat((turned, x[..., R:]), -1)
 
 
-def frequencies(size: int, base: float) -> Tensor:
-    """Angle per position of each of ``size / 2`` pairs: ``base ** (-2 i / size)``, float32.
+def frequencies(size: int, base: float, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Angle per position of each of ``size / 2`` pairs: ``base ** (-2 i / size)``.
 
     Always on the CPU: a model laid out without memory still knows its angles.
     """
-    return 1.0 / base ** (torch.arange(0, size, 2, dtype=torch.int64, device="cpu").float() / size)
+    return 1.0 / base ** (torch.arange(0, size, 2, dtype=torch.int64, device="cpu").to(dtype) / size)
 
 
 def between(size: int, base: float) -> Tensor:

@@ -8,7 +8,7 @@ shape is listed in one error.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, cast
 
 import torch
@@ -95,9 +95,11 @@ class Tie:
 
 @dataclass(frozen=True)
 class Drop:
-    """Something stored that is no parameter (an index, a mask): not read, not written."""
+    """Something stored that is no parameter (an index, a mask): not read, and written only if ``make`` can compute it
+    out of the model."""
 
     theirs: str
+    make: Callable[[Any], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -201,6 +203,8 @@ def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
         if isinstance(one, Row):
             stored = _op(one).theirs([parameters[name].detach() for name in one.ours])
             made |= {name: tensor.contiguous() for name, tensor in zip(one.theirs, stored, strict=True)}
+        elif isinstance(one, Drop) and one.make is not None:
+            made[one.theirs] = one.make(model).contiguous()
     return made
 
 
@@ -244,7 +248,7 @@ def _at(one: Row | Tie | Drop, layer: int, written: str, prefix: str) -> Row | T
     if isinstance(one, Tie):
         return Tie(theirs(one.theirs), theirs(one.first))
     if isinstance(one, Drop):
-        return Drop(theirs(one.theirs))
+        return replace(one, theirs=theirs(one.theirs))
     return Row(tuple(map(theirs, one.theirs)), tuple(n.replace("*", str(layer)) for n in one.ours), one.op)
 
 

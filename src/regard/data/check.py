@@ -20,7 +20,7 @@ from regard.data.sources import Source
 PERCENTILES = (1, 25, 50, 75, 95, 99)
 BINS = 12
 EXAMPLES = 5  # of each oddity, by file:line
-SNIPPET = 40  # characters of a text shown beside its place
+SNIPPET = 60  # characters of a text shown beside its place
 FAR = 20  # times the median length
 
 ODDITIES = {
@@ -186,13 +186,16 @@ def _far_longer(characters: dict[str, array[int]]) -> np.ndarray:
 
 
 def odd_rows(source: Source, numbers: Sequence[int] | np.ndarray, name: str = "") -> Odd:
-    """The rows of these numbers with the places of the first of them; personal data are masked in what is shown."""
+    """The rows of these numbers with the places of the first of them; personal data are masked in what is shown. `name`
+    is what the rows have, one of ODDITIES or of personal.KINDS: the piece that is shown has it.
+    """
     examples = []
     for number in numbers[:EXAMPLES]:
         row = source.row(int(number))
         text = mask(" | ".join(content.parts(row)))
         match = ODDITIES[name].search(text) if name in ODDITIES else None
-        examples.append((row["where"], snippet(text, match.start() if match else 0)))
+        at = match.start() if match else max(text.find(f"[{name.upper()}]"), 0)  # the mark, for a kind of personal data
+        examples.append((row["where"], snippet(text, at)))
     return Odd(count=len(numbers), examples=tuple(examples))
 
 

@@ -95,8 +95,9 @@ def _lines(path: Path, name: str) -> Iterator[Line]:
         while raw := file.readline(LONGEST_LINE + 1):
             number += 1
             yield number, raw
-            while len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
-                raw = file.readline(LONGEST_LINE + 1)
+            if len(raw) > LONGEST_LINE:
+                while raw and not raw.endswith(b"\n"):
+                    raw = file.readline(1 << 16)
 
 
 def _sound_bytes(path: Path, name: str, faults: Faults) -> Iterator[Line]:

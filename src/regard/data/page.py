@@ -117,7 +117,8 @@ def _labels(found: Survey) -> Iterator[Section]:
 def _scripts(found: Survey) -> Iterator[Section]:
     for role, counts in found.scripts.items():
         total = sum(counts.values())
-        bars = [Bar(name=message(f"data.script.{name}"), value=count / total * 100) for name, count in counts.items()]
+        shares = {name: round(count / total * 100, 2) for name, count in counts.items()}
+        bars = [Bar(name=message(f"data.script.{name}"), value=share) for name, share in shares.items() if share]
         yield Bars(bars=bars, title=message("data.page.by_script", role=role), unit=message("data.page.percent"))
     for role, languages in found.languages.items():
         rows = [
@@ -155,7 +156,7 @@ def _pairs(name: str, pairs: Pairs) -> Table:
     for pair in pairs.examples:
         for place, text, side in ((pair.where, pair.text, 0), (pair.of, pair.of_text, 1)):
             label = [visible(pair.labels[side]) if pair.labels else ""] if labelled else []
-            rows.append((pair.likeness if side == 0 else "", place, *label, text))
+            rows.append(("" if side else f"{pair.likeness:.0%}", place, *label, text))
     if labelled:
         columns.insert(2, message("data.page.label"))
     title = message(f"data.page.{name}", count=f"{pairs.count:,}")

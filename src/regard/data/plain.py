@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import json
 import lzma
+import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".xz": lzma.open, ".
 
 DATASETS = "datasets:"
 
+SAFE_ARROW = (14, 0, 1)
+
 
 def unpacked(path: Path, name: str, packing: str) -> tuple[Path, str]:
     """The plain copy of a file packed as .gz, .xz or .bz2, and the SHA-256 of it."""
@@ -36,13 +39,14 @@ def parquet(path: Path, name: str) -> tuple[Path, str]:
 
     Columns of text, numbers and true/false are taken; lists, structures and bytes are no text and are left out.
     """
-    arrow = need("pyarrow", extra="tables")
+    arrow = _arrow()
     return kept(digest_of(path, name) + "-parquet", lambda: _json_lines(_parquet_rows(path, name, arrow)))
 
 
 def dataset(spec: str) -> tuple[Path, str]:
     """`datasets:NAME` or a folder of `save_to_disk`, with `#SPLIT` behind it, as JSONL, and the SHA-256 of that."""
     library = need("datasets", extra="tables")
+    _arrow()
     where, _, split = spec.removeprefix(DATASETS).partition("#")
     try:
         found = library.load_from_disk(where) if Path(where).is_dir() else library.load_dataset(where)
@@ -58,6 +62,15 @@ def dataset(spec: str) -> tuple[Path, str]:
     files = [digest_of(Path(file["filename"]), file["filename"]) for file in found.cache_files]
     key = hashlib.sha256(json.dumps([files, found._fingerprint]).encode()).hexdigest()
     return kept(f"{key}-dataset", lambda: _json_lines(_dataset_rows(found)))
+
+
+def _arrow() -> Any:
+    """pyarrow, of a version in which a file cannot run code (CVE-2023-47248)."""
+    arrow = need("pyarrow", extra="tables")
+    if tuple(int(part) for part in re.findall(r"\d+", arrow.__version__)[:3]) < SAFE_ARROW:
+        wanted = ".".join(map(str, SAFE_ARROW))
+        raise RegardError("data.old_pyarrow", found=arrow.__version__, wanted=wanted)
+    return arrow
 
 
 def kept(key: str, make: Callable[[], Iterable[bytes]]) -> tuple[Path, str]:
@@ -109,11 +122,15 @@ def _json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
         yield json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
 
 
+# What the head of a Parquet file may make pyarrow allocate: names and statistics in bytes, lists in entries.
+_ARROW_LIMITS = {"thrift_string_size_limit": 16 * MIB, "thrift_container_size_limit": 1_000_000}
+
+
 def _parquet_rows(path: Path, name: str, arrow: Any) -> Iterator[dict[str, Any]]:
     from pyarrow import parquet as reader
 
     try:
-        with reader.ParquetFile(path) as file:
+        with reader.ParquetFile(path, **_ARROW_LIMITS) as file:
             columns = [field.name for field in file.schema_arrow if _scalar(arrow, field.type)]
             if not columns:
                 raise BadFileError("data.no_text_columns", where=name)

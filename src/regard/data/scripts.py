@@ -46,7 +46,8 @@ _TRADITIONAL = frozenset(
 )
 
 _WORDS = {
-    "en": "the and of to is was that it this with for you are not have but they his from which be at by an there i",
+    "en": "the and of to is was that it this with for you are not have but they his from which be at by an there i "
+    "no so as me or if all what who just like more has had can will one out about than its in on a my your",
     "de": "der die das und ist nicht ein eine zu den mit von sie auf für dem sich auch es im wird wenn oder",
     "fr": "le les et est des une du que pour dans pas qui sur au avec ce il elle vous sont cette à être",
     "es": "el los y es que una por con para las del se como más pero su al lo está este no",

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from regard.data.content import visible
 from regard.words import say
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 DOCUMENTS = 8
 TOKENS = 64  # of one document
+GLANCE = 3, 48  # documents, and tokens of one, at the start of a training
+LOSS, READ, MORE = "bold green", "dim", "yellow"
 
 
 class Pieces(Protocol):
@@ -92,6 +97,63 @@ def text(found: Sequence[Document], *, documents: int = DOCUMENTS, tokens: int =
     return "\n".join(lines)
 
 
+def plain(found: Sequence[Document]) -> list[dict[str, Any]]:
+    """The first documents as plain data: what `glance` shows."""
+    documents, tokens = GLANCE
+    return [
+        {
+            "where": document.where,
+            "tokens": len(document.pieces),
+            "source": [visible(piece) for piece in document.source[:tokens]],
+            "input": [visible(piece.text) for piece in document.pieces[:tokens]],
+            "loss": [piece.loss for piece in document.pieces[:tokens]],
+            "answers": [piece.answer for piece in document.pieces[:tokens]],
+            "label": document.answer,
+            "cut": document.cut,
+        }
+        for document in found[:documents]
+    ]
+
+
+def glance(found: Sequence[Document]) -> Text:
+    """The first documents in colour: what carries loss, what is only read, what was cut, the name of the label."""
+    from rich.text import Text
+
+    documents, tokens = GLANCE
+    lossy = any(piece.loss for document in found for piece in document.pieces)
+    total = sum(len(document.pieces) for document in found)
+    shown = Text(say("data.show.row", documents=f"{len(found):,}", tokens=f"{total:,}"))
+    if lossy:
+        shown.append("\n").append(say("data.show.colour_loss"), LOSS).append("  ").append(
+            say("data.show.colour_read"), READ
+        )
+    for number, document in enumerate(found[:documents], start=1):
+        head = say("data.show.document", number=number, where=document.where, tokens=len(document.pieces))
+        shown.append(f"\n{head}\n", "cyan")
+        if document.source:
+            shown.append(say("data.show.source") + _joined(document.source, tokens) + "\n")
+        shown.append(say("data.show.input")).append_text(_coloured(document.pieces, tokens, lossy))
+        if document.answer is not None:
+            shown.append("\n" + say("data.show.answer")).append(visible(document.answer), LOSS)
+        if document.cut:
+            shown.append("\n").append(say("data.show.cut", count=document.cut), MORE)
+    return shown
+
+
+def _coloured(pieces: Sequence[Piece], most: int, lossy: bool) -> Text:
+    from rich.text import Text
+
+    shown = Text()
+    for number, piece in enumerate(pieces[:most]):
+        shown.append("|" if number else "", READ)
+        shown.append(_written(piece.text), (LOSS if piece.loss else READ) if lossy else "")
+        if piece.answer is not None:
+            shown.append(f"→{_written(piece.answer)}", LOSS)
+    if len(pieces) > most:
+        shown.append(f"| … +{len(pieces) - most:,}", READ)
+    return shown
+
+
 def _pieces(ids: list[int], answers: Mapping[int, int], tokenizer: Pieces) -> tuple[Piece, ...]:
     texts = tokenizer.pieces(ids)
     pieces = []
@@ -110,5 +172,9 @@ def _mark(piece: Piece, lossy: bool) -> str:
 
 
 def _joined(pieces: Sequence[str], most: int) -> str:
-    shown = "|".join(visible(piece.replace("\n", "⏎").replace("\t", "⇥")) for piece in pieces[:most])
+    shown = "|".join(_written(piece) for piece in pieces[:most])
     return shown if len(pieces) <= most else f"{shown}| … +{len(pieces) - most:,}"
+
+
+def _written(piece: str) -> str:
+    return visible(piece.replace("\n", "⏎").replace("\t", "⇥"))

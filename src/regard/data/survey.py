@@ -116,7 +116,7 @@ def survey(
         repeated=_repeated(source, found["duplicate"]),
         scripts=look.scripts(),
         languages=look.languages(),
-        personal={kind: odd_rows(source, look.personal[kind]) for kind in personal.KINDS if look.personal[kind]},
+        personal={kind: odd_rows(source, look.personal[kind], kind) for kind in personal.KINDS if look.personal[kind]},
         findings={kind: look.findings[kind] for kind in personal.KINDS if look.findings[kind]},
         personal_rows=look.personal_rows,
         unreadable=Unreadable.of(passed or Faults()),

@@ -122,7 +122,7 @@ def _bars(section: Bars) -> dict[str, Any]:
     bars = [
         {
             "name": label(one.name),
-            "value": cell(float(one.value)),
+            "value": cell(one.value),
             "low": cell(one.low),
             "high": cell(one.high),
             "marked": one.marked,

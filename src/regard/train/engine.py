@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -103,9 +102,8 @@ class Replicated:
     def __init__(self, model: nn.Module, task: Task, device: torch.device, ranks: Ranks):
         self.model, self.ranks = model.to(device), ranks
         self.writers = ALONE if ranks.leads else None
-        warnings.filterwarnings("ignore", message=".*find_unused_parameters=True was specified.*")
         self.engine = nn.parallel.DistributedDataParallel(
-            Objective(self.model, task), broadcast_buffers=False, find_unused_parameters=True
+            Objective(self.model, task), forward_sync_buffers=False, find_unused_parameters=True
         )
         self.engine.register_comm_hook(None, _sum)
 
@@ -178,8 +176,8 @@ def met(parts: Sequence[Part], spare: Callable[[], Batch]) -> Iterator[tuple[int
         yield (number, spare(), 0.0) if batch is None else (number, batch, 1.0)
 
 
-def _sum(state: object, bucket: dist.GradBucket) -> Any:
-    """DDP's own way is the mean."""
+def _sum(state, bucket):  # PyTorch reads annotations here, and none that are text, as all are in this file
+    """The gradients of a bucket summed; DDP's own way is the mean."""
     done = dist.all_reduce(bucket.buffer(), async_op=True)
     assert done is not None
     return done.get_future().then(lambda future: future.value()[0])

@@ -63,7 +63,7 @@ class Ranks:
 
     def told(self, value: float) -> float:
         """The first rank's value."""
-        return float(self.handed(np.array([value]))[0])
+        return float(self.handed(np.array([float(value)]))[0])
 
     def handed(self, array: np.ndarray | None) -> np.ndarray:
         """The first rank's array; what the others bring does not matter."""
@@ -90,7 +90,7 @@ class Ranks:
                 outcome, raised = _INTERRUPTED, interrupted
             except Exception as error:
                 outcome, raised = _FAILED, error
-        outcome, value = self.handed(np.array([outcome, value])).tolist()
+        outcome, value = self.handed(np.array([outcome, float(value)])).tolist()
         if raised is not None:
             raise raised
         if outcome == _INTERRUPTED:

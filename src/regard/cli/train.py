@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,10 @@ from regard.words import say
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regard.train.ranks import Ranks
     from regard.train.recipe import Recipe
     from regard.train.run import Run
+    from regard.train.stop import Stop
 
 STOPPED = 130
 SHORT = {  # options that stand for a key of the recipe
@@ -48,27 +51,77 @@ SHORT = {  # options that stand for a key of the recipe
 @option("--dtype", type=click.Choice(["float32", "bfloat16"]))
 @option("--seed", type=click.IntRange(0))
 @option("--steps", type=click.IntRange(1))
-def command(recipe: str | None, changes: tuple[str, ...], out: str | None, resume: str | None, **short: Any) -> None:
+@option("--ranks", type=click.IntRange(1))
+@option("--max-restarts", type=click.IntRange(0), default=0)
+def command(
+    recipe: str | None,
+    changes: tuple[str, ...],
+    out: str | None,
+    resume: str | None,
+    ranks: int | None,
+    max_restarts: int,
+    **short: Any,
+) -> None:
+    if "RANK" in os.environ:  # PyTorch reads it when it is imported; DDP warns of what is meant to be so
+        os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from regard.errors import ConfigError
     from regard.train import start
     from regard.train.progress import Lines, Screen
+    from regard.train.ranks import joined
     from regard.train.run import Run, fresh
     from regard.train.stop import on_signals
 
+    if ranks is not None:
+        _launch(ranks, max_restarts, None if resume or out or not recipe else fresh(Path(recipe).stem))
     overrides = {SHORT[name]: str(value) for name, value in short.items() if value is not None} | _pairs(changes)
     watch = Lines() if wants_json() else Screen(notes())
-    with on_signals() as stop:
+    with on_signals() as stop, joined() as group:
+        if group.count > 1:
+            resume = _together(group, stop, out, resume)
         if resume is not None:
             asked = _recipe(recipe, overrides, Run.open(resume)) if recipe or overrides else None
-            run, outcome = start.resume(resume, watch, stop, asked)
+            run, outcome = start.resume(resume, watch, stop, asked, group)
         elif recipe is not None:
             folder = Path(out) if out else fresh(Path(recipe).stem)
-            run, outcome = start.start(_recipe(recipe, overrides), folder, watch, stop)
+            run, outcome = start.start(_recipe(recipe, overrides), folder, watch, stop, group)
         else:
             raise ConfigError("cli_train.which")
     answer(_document(run, outcome), lambda screen: _show(screen, run, outcome))
     if outcome == "stopped":
         raise click.exceptions.Exit(STOPPED)
+
+
+def _launch(ranks: int, restarts: int, folder: Path | None) -> None:
+    """Run this very command as so many processes, and leave with their exit code."""
+    from regard.train.together import for_ranks, launch
+    from regard.words import language
+
+    context = click.get_current_context()
+    said = ["--lang", language(), *(["--json"] if wants_json() else [])]
+    code = launch([*for_ranks(context.meta["regard.arguments"], folder), *said], ranks, restarts)
+    raise click.exceptions.Exit(code)
+
+
+def _together(ranks: Ranks, stop: Stop, out: str | None, resume: str | None) -> str | None:
+    """The run that the first rank resumes, if any; started again by torchrun, it is the one that was begun.
+
+    Another rank does not come back from here: it follows and leaves.
+    """
+    from regard.errors import ConfigError
+    from regard.train.ranks import RankLost, restarted
+    from regard.train.run import Run
+    from regard.train.together import follow
+
+    folder = resume or out
+    if folder is None:
+        raise ConfigError("ranks.no_out")
+    if ranks.leads:
+        return folder if restarted() and Run(folder).exists else resume
+    try:
+        outcome = follow(folder, stop, ranks)
+    except RankLost as error:  # the first rank says so
+        raise click.exceptions.Exit(error.exit_code) from error
+    raise click.exceptions.Exit(STOPPED if outcome == "stopped" else 0)
 
 
 def _recipe(name: str | None, overrides: dict[str, str], run: Run | None = None) -> Recipe:

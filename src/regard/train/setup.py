@@ -43,11 +43,12 @@ class Setup:
     def family(self) -> str:
         return models.name_of(self.model)
 
-    def feed(self, polled: Callable[[], None] = lambda: None) -> Feed:
+    def feed(self, polled: Callable[[], None] = lambda: None, counts: np.ndarray | None = None) -> Feed:
         settings = self.recipe.train
         changes = self.recipe.data.augment
         augment = changes if changes.drop or changes.swap or changes.mask else None
-        return Feed(self.task, self.train, settings.batch, seed=settings.seed, augment=augment, polled=polled)
+        known: dict[str, Any] = {"seed": settings.seed, "augment": augment, "polled": polled, "counts": counts}
+        return Feed(self.task, self.train, settings.batch, **known)
 
     def score(self) -> Callable[[Any, Callable[[int], None]], Result] | None:
         """Scores a model on the rows that the recipe's `evaluate` asks for; None where nothing is held out."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from typing import Any
 
 from regard import bundle, limits
@@ -17,6 +18,7 @@ from regard.train import checkpoint
 from regard.train.card import card
 from regard.train.loop import Job, Outcome, fit, restore
 from regard.train.progress import Board, Silent, Watch
+from regard.train.ranks import ALONE, Ranks
 from regard.train.recipe import Recipe, differences, located
 from regard.train.run import Run, versions
 from regard.train.setup import Setup, prepare
@@ -24,15 +26,22 @@ from regard.train.stop import Interrupted, Stop
 
 
 def start(
-    recipe: Recipe, folder: str | os.PathLike[str], watch: Watch | None = None, stop: Stop | None = None
+    recipe: Recipe,
+    folder: str | os.PathLike[str],
+    watch: Watch | None = None,
+    stop: Stop | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Run, Outcome]:
-    """Train by a recipe in a new folder. A folder that holds anything is refused."""
+    """Train by a recipe in a new folder. A folder that holds anything is refused.
+
+    Of many `ranks`, the first comes here; the others `follow` it (train/together.py).
+    """
     run = Run(folder)
     run.refuse_taken()
     try:
         with run.locked():
             run = Run.create(folder, located(recipe))
-            return run, train(run, watch or Silent(), stop or Stop())
+            return run, train(run, watch or Silent(), stop or Stop(), ranks)
     except Exception:
         if not any(run.checkpoints.glob("step-*")):  # it never came to a first step: nothing is left behind
             shutil.rmtree(run.folder, ignore_errors=True)
@@ -44,6 +53,7 @@ def resume(
     watch: Watch | None = None,
     stop: Stop | None = None,
     recipe: Recipe | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Run, Outcome]:
     """Go on with a run from its newest whole checkpoint. A `recipe` is compared with the run's, and refused if it is
     another one.
@@ -52,19 +62,22 @@ def resume(
     with run.locked():
         if recipe is not None:
             refuse_changes(run, recipe)
-        return run, train(run, watch or Silent(), stop or Stop())
+        return run, train(run, watch or Silent(), stop or Stop(), ranks)
 
 
-def train(run: Run, watch: Watch, stop: Stop) -> Outcome:
+def train(run: Run, watch: Watch, stop: Stop, ranks: Ranks = ALONE) -> Outcome:
     """The whole of a training, from the recipe in the run's folder to its model. The caller holds the lock."""
     fresh = not any(run.checkpoints.glob("step-*"))
     if run.recipe.train.machine.tensorboard:
         watch = Board(watch, run.events)
     try:
-        setup = prepare(run.recipe, tokenizer=run.tokenizer, with_base=fresh)
+        recipe = shared(run.recipe, ranks, fresh=fresh)
+        setup = prepare(recipe, tokenizer=run.tokenizer, with_base=fresh)
         job = make(setup, run, watch, stop, fresh=fresh)
         run.note("resumed" if run.history() else "started", pid=os.getpid(), versions=versions())
-        outcome, state = fit(job, run, watch, stop)
+        ranks.handed(job.feed.counts)  # from here on the others have all they need
+        ranks.told(fresh)
+        outcome, state = fit(job, run, watch, stop, ranks)
         export(run, setup, job.model)
         run.note(outcome, step=state.step, best=state.best, best_step=state.best_step)
     except Interrupted:  # before the first step: what was prepared is prepared again
@@ -73,6 +86,13 @@ def train(run: Run, watch: Watch, stop: Stop) -> Outcome:
     finally:
         watch.end()
     return outcome
+
+
+def shared(recipe: Recipe, ranks: Ranks, *, fresh: bool) -> Recipe:
+    """The recipe with its batch cut so that all ranks can share it; a run that has begun keeps the cut that it has."""
+    batch = ranks.fit(recipe.train.batch) if fresh else recipe.train.batch
+    ranks.check(batch)
+    return replace(recipe, train=replace(recipe.train, batch=batch))
 
 
 def make(setup: Setup, run: Run, watch: Watch, stop: Stop, *, fresh: bool) -> Job:

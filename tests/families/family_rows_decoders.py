@@ -139,5 +139,66 @@ BLOOM = Row(
         "classify": {"architecture": "BloomForSequenceClassification", **_CLASSES},
     },
 )
+OPT = Row(
+    model_type="opt",
+    architecture="OPTForCausalLM",
+    config={
+        "vocab_size": VOCAB,
+        "hidden_size": 21,
+        "num_hidden_layers": DEPTH,
+        "num_attention_heads": 3,
+        "ffn_dim": 17,
+        "max_position_embeddings": CONTEXT,
+        "pad_token_id": 0,
+        **_NO_TOKENS,
+    },
+    variants={
+        "untied": {"tie_word_embeddings": False},
+        "after": {"do_layer_norm_before": False},
+        "narrow": {"do_layer_norm_before": False, "word_embed_proj_dim": 13},
+        "unbiased": {"enable_bias": False},
+        "no final norm": {"_remove_final_layer_norm": True},
+        "classify": {"architecture": "OPTForSequenceClassification", "num_labels": 3},
+    },
+)
+GPT_NEO = Row(
+    model_type="gpt_neo",
+    architecture="GPTNeoForCausalLM",
+    config={
+        "vocab_size": VOCAB,
+        "hidden_size": 21,
+        "num_layers": DEPTH,
+        "num_heads": 3,
+        "intermediate_size": 17,
+        "max_position_embeddings": CONTEXT,
+        "window_size": 5,
+        "attention_types": [[["global", "local"], 1]],
+        **_NO_TOKENS,
+    },
+    variants={
+        "untied": {"tie_word_embeddings": False},
+        "whole": {"attention_types": [[["global"], 2]]},
+        "classify": {"architecture": "GPTNeoForSequenceClassification", **_CLASSES},
+    },
+)
+PHI = Row(
+    model_type="phi",
+    architecture="PhiForCausalLM",
+    config=_NEOX | {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 2},
+    variants={
+        "tied": {"tie_word_embeddings": True},
+        "third": rope(rope_type="default", partial_rotary_factor=0.25),
+        "classify": {"architecture": "PhiForSequenceClassification", **_CLASSES},
+    },
+)
+OPENAI_GPT = Row(
+    model_type="openai-gpt",
+    architecture="OpenAIGPTLMHeadModel",
+    config={"vocab_size": VOCAB, "n_embd": 21, "n_layer": DEPTH, "n_head": 3, "n_positions": CONTEXT} | _NO_TOKENS,
+    variants={
+        "untied": {"tie_word_embeddings": False},
+        "classify": {"architecture": "OpenAIGPTForSequenceClassification", **_CLASSES},
+    },
+)
 
-ROWS = (GPT2, QWEN3, LLAMA, MISTRAL, QWEN2, GPT_NEOX, GPTJ, BLOOM)
+ROWS = (GPT2, QWEN3, LLAMA, MISTRAL, QWEN2, GPT_NEOX, GPTJ, BLOOM, OPT, GPT_NEO, PHI, OPENAI_GPT)

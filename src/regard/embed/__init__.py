@@ -6,15 +6,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regard.embed.tokens import Learned, Sinusoidal, Tokens
+    from regard.embed.tokens import Learned, Sinusoidal, Tokens, Widened
 
 __all__ = [
     "Tokens",
     "Learned",
     "Sinusoidal",
+    "Widened",
 ]
 
-_WHERE = {"Tokens": "embed.tokens", "Learned": "embed.tokens", "Sinusoidal": "embed.tokens"}
+_WHERE = dict.fromkeys(__all__, "embed.tokens")
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from regard.layers.attention import Attention, CrossAttention
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
     from regard.layers.context import Context, Places
+    from regard.layers.experts import Experts, GroupRouter, Router
     from regard.layers.feed_forward import FeedForward, Gated
     from regard.layers.mask import Mask
     from regard.layers.norm import LayerNorm, RMSNorm
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
         ShawRelative,
         TransformerXLRelative,
     )
-    from regard.layers.projection import Grouped
-    from regard.layers.residual import Block, Residual, Stack
+    from regard.layers.projection import Grouped, Latent, NormedTogether
+    from regard.layers.residual import Block, Parallel, Residual, Stack
     from regard.ops.attention import eager, fused, soft_capped
     from regard.ops.random import Key
 
@@ -38,6 +39,9 @@ __all__ = [
     "Ring",
     "Context",
     "Places",
+    "Experts",
+    "GroupRouter",
+    "Router",
     "FeedForward",
     "Gated",
     "Mask",
@@ -50,7 +54,10 @@ __all__ = [
     "ShawRelative",
     "TransformerXLRelative",
     "Grouped",
+    "Latent",
+    "NormedTogether",
     "Block",
+    "Parallel",
     "Residual",
     "Stack",
     "eager",
@@ -68,6 +75,9 @@ _WHERE = {
     "Ring": "layers.cache",
     "Context": "layers.context",
     "Places": "layers.context",
+    "Experts": "layers.experts",
+    "GroupRouter": "layers.experts",
+    "Router": "layers.experts",
     "FeedForward": "layers.feed_forward",
     "Gated": "layers.feed_forward",
     "Mask": "layers.mask",
@@ -80,7 +90,10 @@ _WHERE = {
     "ShawRelative": "layers.position",
     "TransformerXLRelative": "layers.position",
     "Grouped": "layers.projection",
+    "Latent": "layers.projection",
+    "NormedTogether": "layers.projection",
     "Block": "layers.residual",
+    "Parallel": "layers.residual",
     "Residual": "layers.residual",
     "Stack": "layers.residual",
     "eager": "ops.attention",

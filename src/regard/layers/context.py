@@ -29,6 +29,7 @@ class Context:
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
     cache        what attention remembers of earlier calls; it is written to
     key          randomness of this pass; None means evaluation: nothing is dropped
+    side         what layers leave behind for losses of their own, by layer; None: nobody asks for it
     """
 
     mask: Mask = field(default_factory=Mask)
@@ -38,6 +39,7 @@ class Context:
     memory_mask: Mask = field(default_factory=Mask)
     cache: Cache | None = None
     key: Key | None = None
+    side: dict[int, Any] | None = None
     # Set when a model opens the context; one ``shared`` lives as long as one forward pass.
     layer: int = -1
     queries: Places | None = None

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 Rotate = Callable[[Tensor], Tensor]
@@ -77,3 +78,76 @@ class Grouped:
 
     def expand(self, own: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         return state[0], state[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormedTogether(Grouped):
+    """Grouped heads whose ``norm`` runs over the features of all heads at once (OLMo 2, 2025)."""
+
+    def layers(self) -> dict[str, nn.Module]:
+        assert self.norm is not None
+        made = super().layers()
+        sizes = {"q_norm": self.heads * self.head_dim, "k_norm": self.kv_heads * self.head_dim}
+        return made | {name: self.norm(size) for name, size in sizes.items()}
+
+    def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor:
+        return rotate(own.q_norm(own.q(x)).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2))
+
+    def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]:
+        k = own.k_norm(own.k(source)).unflatten(-1, (self.kv_heads, self.head_dim))
+        v = own.v(source).unflatten(-1, (self.kv_heads, self.head_dim))
+        return rotate(k.transpose(1, 2)), v.transpose(1, 2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latent:
+    """Keys and values of all heads out of one narrow vector a token (DeepSeek-V2, 2024, section 2.1).
+
+    A head's q and k are ``plain`` features, and ``turned`` ones that carry the position; the turned ones of k are
+    shared by all heads. A cache keeps the narrow vector (``kv_rank``) and the turned key, and nothing else.
+    ``q_rank``: queries pass through a narrow vector too; None: they do not.
+    """
+
+    dim: int
+    heads: int
+    plain: int
+    turned: int
+    value_dim: int
+    kv_rank: int
+    norm: Callable[[int], nn.Module]
+    q_rank: int | None = None
+    bias: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        return self.plain + self.turned
+
+    def layers(self) -> dict[str, nn.Module]:
+        made: dict[str, nn.Module] = {
+            "kv_down": nn.Linear(self.dim, self.kv_rank + self.turned, bias=self.bias),
+            "kv_norm": self.norm(self.kv_rank),
+            "kv_up": nn.Linear(self.kv_rank, self.heads * (self.plain + self.value_dim), bias=False),
+            "o": nn.Linear(self.heads * self.value_dim, self.dim, bias=self.bias),
+        }
+        if self.q_rank is None:
+            return made | {"q": nn.Linear(self.dim, self.heads * self.head_dim, bias=False)}
+        return made | {
+            "q_down": nn.Linear(self.dim, self.q_rank, bias=self.bias),
+            "q_norm": self.norm(self.q_rank),
+            "q": nn.Linear(self.q_rank, self.heads * self.head_dim, bias=False),
+        }
+
+    def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor:
+        x = x if self.q_rank is None else own.q_norm(own.q_down(x))
+        plain, turned = own.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2).split((self.plain, self.turned), -1)
+        return torch.cat((plain, rotate(turned)), -1)
+
+    def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]:
+        narrow, turned = own.kv_down(source).unsqueeze(1).split((self.kv_rank, self.turned), -1)
+        return own.kv_norm(narrow), rotate(turned)  # (B, 1, S, rank), (B, 1, S, turned)
+
+    def expand(self, own: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        narrow, turned = state
+        both = own.kv_up(narrow.squeeze(1)).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        plain, v = both.split((self.plain, self.value_dim), -1)
+        return torch.cat((plain, turned.expand(-1, self.heads, -1, -1)), -1), v

@@ -72,6 +72,19 @@ class Block(nn.Module):
         return x if norm is None else norm(x)
 
 
+class Parallel(Block):
+    """A block whose sublayers all read the same stream: x plus the sum of their branches (Wang and Komatsuzaki 2021).
+
+    They may share a norm or have one each.
+    """
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        y = x
+        for name in self.wiring:
+            y = self.written(name, y + self.branch(name, x, context))
+        return y if self.norm is None else self.norm(y)
+
+
 def _dropped(y: Tensor, rate: float, skip: float, key: Key, documents: tuple[int, ...] | None) -> Tensor:
     drop, skipped = dropout(rate, key.at(0)), dropout(skip, key.at(1))
     y = y if drop is None else drop(y)

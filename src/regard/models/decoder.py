@@ -90,6 +90,13 @@ class Llama(Decoder):
             yield "attention", "models.local", {"last": self.depth - 1}
 
 
+def fixed(config: Any, **only: Any) -> Iterator[Problem]:
+    """The problem of each named field that files of the model type cannot say otherwise."""
+    for name, value in only.items():
+        if getattr(config, name) != value:
+            yield name, "models.fixed", {"value": value}
+
+
 def every(config: Gpt, **biases: bool) -> Any:
     """The projection of heads that divide the width, each with keys of its own."""
     sizes = {"dim": config.dim, "heads": config.heads, "kv_heads": config.heads, "head_dim": config.dim // config.heads}
@@ -104,22 +111,24 @@ def grouped(config: Llama, **parts: Any) -> Any:
     )  # fmt: skip
 
 
-def pre_norm(config: Any, norm: Callable[[], Any], attention: Any, feed_forward: Any) -> Any:
-    """A block in which each sublayer reads the stream through a norm of its own."""
-    return layers.Block(
+def pre_norm(config: Any, norm: Callable[[], Any], attention: Any, feed_forward: Any, kind: Any = None) -> Any:
+    """A block in which each sublayer reads the stream through what ``norm`` gives; kind: how the block adds up."""
+    return (kind or layers.Block)(
         attention=layers.Residual(sublayer=attention, before=norm(), dropout=config.dropout),
         feed_forward=layers.Residual(sublayer=feed_forward, before=norm(), dropout=config.dropout),
     )
 
 
-def model(config: Any, tokens: Any, blocks: Sequence[Any], norm: Any, **vocabulary: Any) -> Any:
-    """The decoder of these parts; ``vocabulary`` are parts of a language head (bias, cap, transform)."""
+def model(
+    config: Any, tokens: Any, blocks: Sequence[Any], norm: Any, *, vocabulary: Callable[[Any], Any] | None = None
+) -> Any:
+    """The decoder of these parts; ``vocabulary`` makes the language head out of its matrix."""
     stack = layers.Stack(blocks, norm=norm)
     if config.head == "classify":
         head = heads.Classify(heads.Pool(config.dim, "last"), config.dim, len(config.labels), bias=False)
     else:
         weight = tokens.tokens.weight if config.tied else _vocabulary(config)
-        head = heads.Language(weight, **vocabulary)
+        head = (vocabulary or heads.Language)(weight)
     return shared.transformer(config, tokens, stack, head, causal=True)
 
 
@@ -183,7 +192,9 @@ def values(
     return found
 
 
-def written(config: Any, fields: foreign.Fields, known: Mapping[str, str], activation: tuple[str, str]) -> dict[str, Any]:
+def written(
+    config: Any, fields: foreign.Fields, known: Mapping[str, str], activation: tuple[str, str]
+) -> dict[str, Any]:
     """The same, written."""
     made = fields.write(config) | {
         "architectures": [shared.architecture(known, config.head)],

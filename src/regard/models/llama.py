@@ -145,9 +145,11 @@ def local_layers(data: Mapping[str, Any], depth: int, where: str) -> tuple[int, 
 
 def written_layers(config: decoder.Llama) -> dict[str, Any]:
     """The same, written."""
-    wants = config.attention
+    window, local = config.attention.window, config.attention.local
+    last_ones = local and local == tuple(range(local[0], config.depth))
     return {
-        "use_sliding_window": bool(wants.local),
-        "sliding_window": wants.window,
+        "use_sliding_window": bool(local),
+        "sliding_window": window,
         "layer_types": decoder.layer_types(config),
+        **({"max_window_layers": local[0]} if last_ones else {}),
     }

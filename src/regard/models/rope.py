@@ -78,18 +78,23 @@ def position(rope: Rope, head_dim: int) -> Any:
 
 
 def read(
-    data: Mapping[str, Any], where: str, *, base: float = 10_000.0, also: Mapping[str, str] | None = None
+    data: Mapping[str, Any],
+    where: str,
+    *,
+    also: Mapping[str, str] | None = None,
+    usual: Mapping[str, Any] | None = None,
 ) -> Rope:
-    """Of ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling`` (older ones). base: what a missing
-    one means; also: further names in them, theirs -> ours, that this family knows."""
+    """Of ``rope_parameters`` (newer files) or ``rope_theta`` and ``rope_scaling`` (older ones). also: further names in
+    them, theirs -> ours, that this family knows; usual: what names mean that are missing."""
     also = also or {}
-    given: dict[str, Any] = {}
+    given: dict[str, Any] = {"rope_theta": 10_000.0} | dict(usual or {})
+    given |= {"rope_theta": data["rope_theta"]} if "rope_theta" in data else {}
     for key in ("rope_scaling", "rope_parameters"):
         part = data.get(key) or {}
         if not isinstance(part, dict):
             raise BadFileError("weights.setting", where=where, key=key, value=part, accepted=tuple(_NAMES))
         given |= part
-    base = given.pop("rope_theta", data.get("rope_theta", base))
+    base = given.pop("rope_theta")
     kind = given.pop("rope_type", given.get("type", "default"))
     given.pop("type", None)
     names = {**_NAMES[kind], **also} if isinstance(kind, str) and kind in _NAMES else None

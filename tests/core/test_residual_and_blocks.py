@@ -116,6 +116,7 @@ def test_activations_are_what_their_names_say():
         "gelu_tanh": 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
         "silu": x / (1 + torch.exp(-x)),
         "sigmoid": 1 / (1 + torch.exp(-x)),
+        "tanh": torch.sinh(x) / torch.cosh(x),
         "squared_relu": x.clamp(min=0) ** 2,
     }
     assert theirs.keys() == ACTIVATIONS.keys()

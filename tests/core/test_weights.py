@@ -63,7 +63,7 @@ def test_tied_weights_stay_tied(name, tmp_path):
 def test_every_parameter_is_filled_by_one_row(name):
     model = tiny(name)
     parameters = dict(model.named_parameters())
-    rows = list(table._expanded(models.family(models.name_of(model.config)).TABLE, parameters, ""))
+    rows = list(table._expanded(models.family(models.name_of(model.config)).TABLE, model, ""))
     filled = [ours for one in rows if isinstance(one, Row) for ours in one.ours]
     used = [theirs for one in rows if isinstance(one, Row) for theirs in one.theirs]
     assert sorted(filled) == sorted(parameters) and len(used) == len(set(used))

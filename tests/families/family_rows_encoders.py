@@ -67,6 +67,26 @@ ELECTRA = Row(
         pool={"architecture": "ElectraModel"},
     ),
 )
+MODERNBERT = Row(
+    model_type="modernbert",
+    architecture="ModernBertForMaskedLM",
+    kind="encoder",
+    config={**_SIZES, "hidden_size": 18, "num_hidden_layers": 4, "local_attention": 6, "pad_token_id": 0}
+    | {"bos_token_id": None, "eos_token_id": None, "cls_token_id": None, "sep_token_id": None},
+    variants=heads(
+        "ModernBert",
+        biases=dict.fromkeys(("attention_bias", "mlp_bias", "norm_bias", "classifier_bias"), True)
+        | {"decoder_bias": False},
+        mean={
+            "architecture": "ModernBertForSequenceClassification",
+            "num_labels": 3,
+            "classifier_pooling": "mean",
+            "classifier_activation": "relu",
+        },
+        odd={"local_attention": 7, "global_attn_every_n_layers": 2, "hidden_activation": "silu"},
+        pool={"architecture": "ModernBertModel"},
+    ),
+)
 MPNET = Row(
     model_type="mpnet",
     architecture="MPNetForMaskedLM",
@@ -96,4 +116,4 @@ XLM_ROBERTA = Row(
     pad=1,
 )
 
-ROWS = (ALBERT, BERT, DISTILBERT, ELECTRA, MPNET, ROBERTA, XLM_ROBERTA)
+ROWS = (ALBERT, BERT, DISTILBERT, ELECTRA, MODERNBERT, MPNET, ROBERTA, XLM_ROBERTA)

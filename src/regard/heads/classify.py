@@ -18,18 +18,27 @@ class Pool(nn.Module):
     """Each sequence as one vector: (B, T, D) -> (sequences, D).
 
     how: "first" (BERT's [CLS]), "last" (a decoder's newest token) or "mean". dense: a linear layer and an activation
-    behind it (tanh in BERT's pooler, Devlin et al. 2018).
+    behind it (tanh in BERT's pooler, Devlin et al. 2018). transform: what else is made of the vector.
     """
 
-    def __init__(self, dim: int, how: str, *, dense: bool = False, activation: str = "tanh") -> None:
+    def __init__(
+        self,
+        dim: int,
+        how: str,
+        *,
+        dense: bool = False,
+        activation: str = "tanh",
+        transform: nn.Module | None = None,
+    ) -> None:
         super().__init__()
-        self.how, self.activation = how, activation
+        self.how, self.activation, self.transform = how, activation, transform
         self.dense = nn.Linear(dim, dim) if dense else None
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
         pick = POOLS[self.how]
         pooled = torch.stack([pick(rows) for rows in sequences(hidden, context or Context())])
-        return pooled if self.dense is None else ACTIVATIONS[self.activation](self.dense(pooled))
+        pooled = pooled if self.dense is None else ACTIVATIONS[self.activation](self.dense(pooled))
+        return pooled if self.transform is None else self.transform(pooled)
 
 
 class Classify(nn.Module):

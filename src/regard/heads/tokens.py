@@ -13,15 +13,16 @@ from regard.ops.random import dropout
 
 
 class Tag(nn.Module):
-    """A label for each token: (B, T, D) -> logits (B, T, classes)."""
+    """A label for each token: (B, T, D) -> logits (B, T, classes). transform: what is made of the tokens before."""
 
-    def __init__(self, dim: int, classes: int, *, dropout: float = 0.0) -> None:
+    def __init__(self, dim: int, classes: int, *, transform: nn.Module | None = None, dropout: float = 0.0) -> None:
         super().__init__()
-        self.dropout = dropout
+        self.dropout, self.transform = dropout, transform
         self.tag = nn.Linear(dim, classes)
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
         drop = None if context is None or context.key is None else dropout(self.dropout, context.key.at(HEAD))
+        hidden = hidden if self.transform is None else self.transform(hidden)
         return self.tag(hidden if drop is None else drop(hidden))
 
     def loss(self, logits: Tensor, targets: Tensor) -> Tensor:
@@ -32,15 +33,16 @@ class Tag(nn.Module):
 class Span(nn.Module):
     """Where an answer begins and ends in each sequence (SQuAD; Devlin et al. 2018, section 4.2).
 
-    (B, T, D) -> logits (B, T, 2) of the first and of the last token.
+    (B, T, D) -> logits (B, T, 2) of the first and of the last token. transform: what is made of the tokens before.
     """
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, *, transform: nn.Module | None = None) -> None:
         super().__init__()
+        self.transform = transform
         self.span = nn.Linear(dim, 2)
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
-        return self.span(hidden)
+        return self.span(hidden if self.transform is None else self.transform(hidden))
 
     def loss(self, logits: Tensor, targets: Tensor, context: Context | None = None) -> Tensor:
         """Mean over both ends, summed over the sequences, of the cross-entropy in nats among a sequence's own tokens;

@@ -73,8 +73,12 @@ def attention(config: Any, **parts: Any) -> Any:
         bias=True,
         output_bias=True,
     )
-    rate = config.dropout if config.attention_dropout is None else config.attention_dropout
-    return layers.Attention(projection, dropout=rate, **parts)
+    return layers.Attention(projection, dropout=attention_rate(config), **parts)
+
+
+def attention_rate(config: Any) -> float:
+    """The dropout of the attention weights."""
+    return config.dropout if config.attention_dropout is None else config.attention_dropout
 
 
 def block(config: Any, attention: Any) -> Any:

@@ -72,7 +72,7 @@ def flips(folder: Path, count: int, wanted: str) -> None:
 
 def kills(folder: Path, count: int, wanted: str) -> None:
     """Kill the training again and again, resuming each time, then let it end."""
-    draw, copy, failed = random.Random(1), folder / "killed", 0
+    draw, copy, failed = random.Random(1), folder / "killed", []
     for _ in range(count):
         process = start(copy)
         log = copy / "log"
@@ -80,18 +80,22 @@ def kills(folder: Path, count: int, wanted: str) -> None:
         while process.poll() is None and not log.exists() and time.monotonic() < wait_until:
             time.sleep(0.005)
         time.sleep(draw.uniform(0, 1.0))
-        failed += process.poll() not in (None, 0)
+        if process.poll() not in (None, 0):
+            failed.append(copy.with_suffix(".errors").read_text().strip().splitlines()[-1])
         process.kill()
         process.wait()
         log.unlink(missing_ok=True)
     came = result(start(copy))
     verdict = "did not end" if came is None else "the same bits" if came == wanted else "other bits"
-    print(f"kills: {count}; resumptions that failed: {failed}; at the end: {verdict}")
+    print(f"kills: {count}; resumptions that failed: {len(failed)}; at the end: {verdict}")
+    for line in sorted(set(failed)):
+        print(f"  {failed.count(line)} x {line}")
 
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, __file__, "--worker", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    with open(folder.with_suffix(".errors"), "wb") as errors:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def result(process: subprocess.Popen[bytes]) -> str | None:

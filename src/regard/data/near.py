@@ -31,6 +31,10 @@ class Near:
     def __len__(self) -> int:
         return len(self.number)
 
+    def some(self, which: np.ndarray) -> Near:
+        """Those of which `which` (N,) bool is true."""
+        return Near(self.number[which], self.of[which], self.likeness[which])
+
 
 def near(keys: np.ndarray, text: Callable[[int], str], *, likeness: float = LIKENESS) -> Near:
     """The rows that are near an earlier row which is not itself one of them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import gzip
 import hashlib
+import inspect
 import json
 import lzma
 import re
@@ -122,15 +123,11 @@ def _json_lines(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
         yield json.dumps(row, ensure_ascii=False, default=str).encode("utf-8", "surrogatepass") + b"\n"
 
 
-# What the head of a Parquet file may make pyarrow allocate: names and statistics in bytes, lists in entries.
-_ARROW_LIMITS = {"thrift_string_size_limit": 16 * MIB, "thrift_container_size_limit": 1_000_000}
-
-
 def _parquet_rows(path: Path, name: str, arrow: Any) -> Iterator[dict[str, Any]]:
     from pyarrow import parquet as reader
 
     try:
-        with reader.ParquetFile(path, **_ARROW_LIMITS) as file:
+        with reader.ParquetFile(path, **_arrow_settings(reader)) as file:
             columns = [field.name for field in file.schema_arrow if _scalar(arrow, field.type)]
             if not columns:
                 raise BadFileError("data.no_text_columns", where=name)
@@ -140,6 +137,13 @@ def _parquet_rows(path: Path, name: str, arrow: Any) -> Iterator[dict[str, Any]]
     except (arrow.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
         why = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise BadFileError("data.bad_parquet", where=name, why=why) from error
+
+
+def _arrow_settings(reader: Any) -> dict[str, Any]:
+    """What the head of a file may make pyarrow allocate (bytes of names, entries of lists); no types but its own."""
+    settings = {"thrift_string_size_limit": 16 * MIB, "thrift_container_size_limit": 1_000_000}
+    known = inspect.signature(reader.ParquetFile).parameters  # pyarrow 14 has no such types to turn off
+    return {**settings, **({"arrow_extensions_enabled": False} if "arrow_extensions_enabled" in known else {})}
 
 
 def _dataset_rows(found: Any) -> Iterator[dict[str, Any]]:

@@ -204,7 +204,7 @@ def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
             stored = _op(one).theirs([parameters[name].detach() for name in one.ours])
             made |= {name: tensor.contiguous() for name, tensor in zip(one.theirs, stored, strict=True)}
         elif isinstance(one, Drop) and one.make is not None:
-            made[one.theirs] = one.make(model).contiguous()
+            made[one.theirs] = one.make(model).clone()  # one for each name: a file's tensors may not share memory
     return made
 
 

@@ -17,7 +17,7 @@ from regard.inputs.template import Template, probe, processor
 from regard.words import say
 
 LARGEST = 256 * limits.MIB
-VALUES = 1 << 24  # a vocabulary and its merges are many short texts
+VALUES = 1 << 22  # a vocabulary and its merges are many short texts
 
 # What the roles are called where no file says it; the first that the vocabulary holds as a special token.
 USUAL = {
@@ -99,6 +99,9 @@ def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
 def _json(path: Path) -> tokenizers.Tokenizer:
     # Parsed here first for what the library does not refuse: bytes that are no text, keys given twice, endless nesting.
     data = limits.read_bytes(path, most=LARGEST)
+    if data.count(b"{") > 2 * foreign.MOST_ADDED:  # each added token is a table, and tables take the most memory
+        why = say("inputs.broken.added", most=foreign.MOST_ADDED)
+        raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=why)
     foreign.check(limits.parse_json(data, str(path), values=VALUES), str(path))
     return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
 

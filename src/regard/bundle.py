@@ -20,13 +20,23 @@ from regard import limits, models
 from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.classify import Pool
 from regard.inputs.tokenizer import Tokenizer
+from regard.models.transformer import EncoderDecoder
 from regard.ops.random import Key
 from regard.weights import folder as files
 from regard.weights import table
 
 CONFIG = "config.json"
 PACKAGE = "package:"
-_TASKS = {"language": "causal-lm", "classify": "classification", "pool": "embedding"}
+_TASKS = {
+    "classify": "classification",
+    "pool": "embedding",
+    "encoder": "embedding",
+    "score": "scoring",
+    "tag": "tagging",
+    "span": "question-answering",
+    "choice": "choice",
+    "discriminate": "replaced-tokens",
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -72,7 +82,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     if tokenizer.size > config.vocab + _pads_alone(tokenizer, config.vocab):
         raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=config.vocab)
     model = model.to(device).eval()
-    return Bundle(model, tokenizer, family, _task(data, config, family), getattr(config, "labels", ()), folder)
+    return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder)
 
 
 def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
@@ -124,7 +134,7 @@ def with_head(bundle: Bundle, head: str, labels: tuple[str, ...] = (), key: Key 
             if name in old and old[name].shape == parameter.shape:
                 parameter.copy_(old[name])
     model = model.to(next(bundle.model.parameters()))
-    return replace(bundle, model=model.eval(), task=_usual(config, bundle.family), labels=labels)
+    return replace(bundle, model=model.eval(), task=_usual(model), labels=labels)
 
 
 def fresh(bundle: Bundle, key: Key | None = None) -> Bundle:
@@ -137,26 +147,28 @@ def _pads_alone(tokenizer: Tokenizer, vocab: int) -> bool:
     return tokenizer.pad == vocab
 
 
-def _task(data: dict[str, Any], config: Any, family: str) -> str:
+def _task(data: dict[str, Any], model: Any) -> str:
     own = data.get("regard")
     if isinstance(own, dict) and isinstance(own.get("task"), str):
         return own["task"]
-    return _usual(config, family)
+    return _usual(model)
 
 
-def _usual(config: Any, family: str) -> str:
-    if family == "vaswani":
+def _usual(model: Any) -> str:
+    """What a model with this head is for; one that predicts tokens, by who sees whom."""
+    head = getattr(model.config, "head", "language")
+    if head in _TASKS:
+        return _TASKS[head]
+    if isinstance(model, EncoderDecoder):
         return "seq2seq"
-    if family == "bert" and config.head == "language":
-        return "masked-lm"
-    return _TASKS[config.head]
+    return "causal-lm" if model.mask.causal else "masked-lm"
 
 
 def _token_ids(bundle: Bundle) -> dict[str, Any]:
     tokenizer, vocab = bundle.tokenizer, bundle.model.config.vocab
     pad = None if _pads_alone(tokenizer, vocab) else tokenizer.pad
     ids = {"pad_token_id": pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
-    if bundle.family == "vaswani":  # a decoder is told when it must end
+    if isinstance(bundle.model, EncoderDecoder):  # a decoder is told when it must end
         ids |= {"forced_eos_token_id": tokenizer.eos}
     return ids
 
@@ -169,5 +181,5 @@ def _dtype(wanted: str | torch.dtype | None) -> torch.dtype | None:
 
 def _pooler(head: nn.Module) -> dict[str, nn.Parameter]:
     """A pooler's parameters, which bear another name where it is the head than where it stands inside one."""
-    pool = head if isinstance(head, Pool) else getattr(head, "pool", None)
+    pool = head if isinstance(head, Pool) else getattr(head, "pool", getattr(head, "pooler", None))
     return {} if pool is None else {f"pooler.{name}": parameter for name, parameter in pool.named_parameters()}

@@ -106,7 +106,7 @@ def test_a_marian_that_does_not_say_that_it_scales_is_refused():
     "labels",
     [{"id2label": {"a": "x", "b": "y"}}, {"id2label": {"0": "x", "2": "y"}}, {"id2label": ["x", "y"]}]
     + [{"id2label": {"0": [], "1": "y"}}, {"id2label": {}}, {"num_labels": 10**12}, {"num_labels": -2}]
-    + [{"num_labels": "3"}, {"num_labels": True}, {"id2label": {"0": "alone"}}],
+    + [{"num_labels": "3"}, {"num_labels": True}, {"problem_type": "multi_label_classification"}],
     ids=repr,
 )
 def test_labels_that_cannot_be_are_refused(labels):

@@ -111,7 +111,11 @@ def foreign_activation(name: str) -> str:
 
 
 def labels(data: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """The classes' names in order; numbered where the file names none."""
+    """The classes' names in order; numbered where the file names none. They exclude each other."""
+    kind = data.get("problem_type")
+    if kind == "multi_label_classification":
+        accepted = ("single_label_classification",)
+        raise BadFileError("weights.setting", where=where, key="problem_type", value=kind, accepted=accepted)
     named = data.get("id2label")
     if named is None:
         count = data.get("num_labels", 2)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import os
+import random
 import struct
 import tarfile
 import tracemalloc
 import zipfile
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -218,7 +220,7 @@ def test_a_tar_header_that_would_be_read_whole_is_refused(tmp_path):
 
 @pytest.mark.parametrize("form", PACKED)
 def test_a_damaged_archive_is_refused_or_read_whole(tmp_path, form):
-    members = {f"{number}.txt": os.urandom(300).hex().encode() for number in range(4)}
+    members = {f"{number}.txt": random.Random(number).randbytes(300).hex().encode() for number in range(4)}
     path = PACKED[form](tmp_path / f"a.{form}", members)
     good = path.read_bytes()
     wanted = sorted(content.decode() for content in members.values())
@@ -235,6 +237,17 @@ def test_a_damaged_archive_is_refused_or_read_whole(tmp_path, form):
             continue
         # A plain tar has no sums over its content: what is in its files can change, not how many there are.
         assert len(rows) == 4 if form == "tar" else sorted(row["text"] for row in rows) == wanted
+
+
+def test_no_damaged_byte_of_a_zip_hides_a_member(tmp_path):
+    """The length of one entry's comment swallows the entries after it, and zipfile is content."""
+    members = {f"{number}.txt": b"text %d" % number for number in range(3)}
+    good = zipped(tmp_path / "a.zip", members).read_bytes()
+    for at in range(good.index(b"PK\1\2"), len(good)):
+        path = tmp_path / f"{at}.zip"
+        path.write_bytes(good[:at] + bytes([good[at] ^ 0x41]) + good[at + 1 :])
+        with suppress(RegardError):
+            assert [row["text"] for row in sources.open(path)] == ["text 0", "text 1", "text 2"]
 
 
 def test_an_encrypted_member_or_a_strange_method_is_named(tmp_path):

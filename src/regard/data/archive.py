@@ -89,8 +89,10 @@ def _entries(path: Path, name: str) -> Iterator[tuple[list[_Entry], str]]:
     try:
         if lowered.endswith(_ZIP):
             digest = digest_of(path, name)
-            _check_directory(path, name)
+            said = _check_directory(path, name)
             with zipfile.ZipFile(path) as archive:
+                if len(archive.infolist()) != said:  # a damaged length can hide members from zipfile
+                    raise zipfile.BadZipFile(f"{len(archive.infolist())} files of {said}")
                 yield _zip_entries(archive, name, path.stat().st_size), digest
             return
         packing = next(packing for suffix, packing in _TAR.items() if lowered.endswith(suffix))
@@ -183,8 +185,10 @@ def _check_name(member: str, name: str) -> None:
         raise BadFileError("data.archive_outside", where=name, member=ascii(member)[:200])
 
 
-def _check_directory(path: Path, name: str) -> None:
-    """Refuse a central directory that is too large before zipfile reads it (APPNOTE.TXT, 4.3.14 and 4.3.16)."""
+def _check_directory(path: Path, name: str) -> int:
+    """Refuse a central directory that is too large before zipfile reads it (APPNOTE.TXT, 4.3.14 and 4.3.16); how many
+    members it says it has.
+    """
     with open_file(path, name) as file:
         size = file.seek(0, 2)
         first = max(size - (1 << 16) - 22, 0)
@@ -195,10 +199,11 @@ def _check_directory(path: Path, name: str) -> None:
             raise zipfile.BadZipFile("no directory at its end")
         count, length = _little(tail, at + 10, 2), _little(tail, at + 12, 4)
         large = _zip64(file, tail, at)
-    count, length = (max(count, large[0]), max(length, large[1])) if large else (count, length)
+    count, length = large or (count, length)
     _check_count(count, name)
     if length > MOST_DIRECTORY:
         raise BadFileError("data.archive_members", where=name, most=f"{MOST_MEMBERS:,}")
+    return count
 
 
 def _zip64(file: BinaryIO, tail: bytes, at: int) -> tuple[int, int] | None:

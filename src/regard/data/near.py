@@ -87,10 +87,12 @@ def candidates(keys: np.ndarray, *, border: int | None = None) -> np.ndarray:
         fresh = np.concatenate([[True], sorted_keys[1:] != sorted_keys[:-1]]) if count else np.zeros(0, dtype=bool)
         first = np.maximum.accumulate(np.where(fresh, np.arange(count), 0))
         places = [first, *(np.maximum(np.arange(count) - step, first) for step in range(1, _BEHIND + 1))]
+        band_pairs = []
         for place in places:
             later, earlier = order, order[place]
             wanted = later != earlier if border is None else (later >= border) & (earlier < border)
-            pairs = np.union1d(pairs, later[wanted] * count + earlier[wanted])
+            band_pairs.append(later[wanted] * count + earlier[wanted])
+        pairs = np.union1d(pairs, np.concatenate(band_pairs))
     return np.stack(np.divmod(pairs, max(count, 1)), axis=1)
 
 

@@ -1,13 +1,15 @@
 """In which scripts texts are written, counted, and in which languages, guessed.
 
 A script is a fact of Unicode. A language is a guess, made only as far as it can be justified: by the script where the
-script belongs to one language, by kana for Japanese, by characters that only simplified or only traditional Chinese
-has, and in Latin script by the commonest words of seven languages. What gives no ground is `latin` or `undecided`.
+script belongs to one language, by kana for Japanese, for simplified and traditional Chinese by the characters that only
+GB 2312 or only Big5 has, and in Latin script by the commonest words of seven languages. What gives no ground is left
+open: `zh`, `latin`, `mixed`, `none`, or the name of the script.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 
@@ -35,15 +37,6 @@ _LETTERS = len(SCRIPTS) - 2
 _OF_SCRIPT = {"hangul": "ko", "greek": "el", "hebrew": "he", "thai": "th"}
 _PLENTY = 0.1  # of the letters: so much kana makes a text Japanese
 _MOST = 0.7  # of the letters: with less in any one script a text is mixed
-
-_SIMPLIFIED = frozenset(
-    "们这来时对学会国说个过还没为样经动种问开关现见长从气让边头话听觉电车书东马鸟鱼门风飞龙钱难"
-    "语谁请认识读写词课买卖贵远进运连选择应该无万两严丧丰临举义乐习乡亲亿仅从仓众优伟传伤伦"
-)
-_TRADITIONAL = frozenset(
-    "們這來時對學會國說個過還沒為樣經動種問開關現見長從氣讓邊頭話聽覺電車書東馬鳥魚門風飛龍錢難"
-    "語誰請認識讀寫詞課買賣貴遠進運連選擇應該無萬兩嚴喪豐臨舉義樂習鄉親億僅從倉眾優偉傳傷倫"
-)
 
 _WORDS = {
     "en": "the and of to is was that it this with for you are not have but they his from which be at by an there i "
@@ -95,14 +88,23 @@ def language(text: str, count: np.ndarray) -> str:
 
 
 def _chinese(text: str) -> str:
-    simplified = sum(letter in _ONLY_SIMPLIFIED for letter in text)
-    traditional = sum(letter in _ONLY_TRADITIONAL for letter in text)
+    mainland, taiwan = _only_in("gb2312", "big5"), _only_in("big5", "gb2312")
+    simplified = sum(letter in mainland for letter in text)
+    traditional = sum(letter in taiwan for letter in text)
     if simplified == traditional:
         return "zh"
     return "zh-hans" if simplified > traditional else "zh-hant"
 
 
-_ONLY_SIMPLIFIED, _ONLY_TRADITIONAL = _SIMPLIFIED - _TRADITIONAL, _TRADITIONAL - _SIMPLIFIED
+@cache
+def _only_in(standard: str, other: str) -> frozenset[str]:
+    """The characters that one national standard has and the other lacks."""
+    return frozenset(_characters(standard) - _characters(other))
+
+
+def _characters(standard: str) -> set[str]:
+    text = "".join(map(chr, range(0x4E00, 0xA000)))
+    return set(text.encode(standard, "ignore").decode(standard))
 
 
 def _latin(text: str) -> str:

@@ -41,6 +41,25 @@ BERT = Row(
     config=_SIZES,
     variants=heads("Bert", pool={"architecture": "BertModel"}, relu={"hidden_act": "relu"}),
 )
+_DEBERTA = {
+    "type_vocab_size": 0,
+    "relative_attention": True,
+    "position_biased_input": False,
+    "pos_att_type": ["p2c", "c2p"],
+    "share_att_key": True,
+}
+DEBERTA = Row(
+    model_type="deberta-v2",
+    architecture="DebertaV2ForMaskedLM",
+    kind="encoder",
+    config={**_SIZES, **_DEBERTA, "position_buckets": 6, "norm_rel_ebd": "layer_norm"},
+    variants=heads(
+        "DebertaV2",
+        plain={"position_buckets": -1, "norm_rel_ebd": "none", "max_relative_positions": 7},
+        absolute={"position_biased_input": True, "type_vocab_size": 2, "max_relative_positions": 11},
+        pool={"architecture": "DebertaV2Model"},
+    ),
+)
 DISTILBERT = Row(
     model_type="distilbert",
     architecture="DistilBertForMaskedLM",
@@ -66,6 +85,15 @@ ELECTRA = Row(
         wide={"architecture": "ElectraForMaskedLM", "embedding_size": 21},
         pool={"architecture": "ElectraModel"},
     ),
+)
+LONGFORMER = Row(
+    model_type="longformer",
+    architecture="LongformerForMaskedLM",
+    kind="encoder",
+    config={**_SIZES, "max_position_embeddings": 2 * CONTEXT + 2, "type_vocab_size": 1, "attention_window": [4, 8]},
+    variants={key: value for key, value in heads("Longformer").items() if key in ("classify", "score", "tag")}
+    | {"pool": {"architecture": "LongformerModel"}},
+    pad=1,
 )
 MODERNBERT = Row(
     model_type="modernbert",
@@ -116,4 +144,4 @@ XLM_ROBERTA = Row(
     pad=1,
 )
 
-ROWS = (ALBERT, BERT, DISTILBERT, ELECTRA, MODERNBERT, MPNET, ROBERTA, XLM_ROBERTA)
+ROWS = (ALBERT, BERT, DEBERTA, DISTILBERT, ELECTRA, LONGFORMER, MODERNBERT, MPNET, ROBERTA, XLM_ROBERTA)

@@ -43,6 +43,17 @@ BART = Row(
         "scaled": {"scale_embedding": True, "activation_function": "relu"},
     },
 )
+LED = Row(
+    model_type="led",
+    architecture="LEDForConditionalGeneration",
+    kind="seq2seq",
+    config={
+        **{key: value for key, value in _BART.items() if key != "max_position_embeddings"},
+        "max_encoder_position_embeddings": 37,
+        "max_decoder_position_embeddings": CONTEXT,
+        "attention_window": [4, 8],
+    },
+)
 MBART = Row(
     model_type="mbart",
     architecture="MBartForConditionalGeneration",
@@ -54,7 +65,7 @@ PEGASUS = Row(
     model_type="pegasus",
     architecture="PegasusForConditionalGeneration",
     kind="seq2seq",
-    config={**_BART, "scale_embedding": True, "activation_function": "relu"},
+    config={**_BART, "decoder_ffn_dim": 19, "scale_embedding": True, "activation_function": "relu"},
     fixed=("embed_positions",),
 )
 M2M_100 = Row(
@@ -96,4 +107,4 @@ MT5 = Row(
     variants={"encoder": {"architecture": "MT5EncoderModel", "kind": "encoder"}},
 )
 
-ROWS = (BART, M2M_100, MARIAN, MBART, MT5, PEGASUS, T5)
+ROWS = (BART, LED, M2M_100, MARIAN, MBART, MT5, PEGASUS, T5)

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from regard.layers.attention import Attention, CrossAttention
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
     from regard.layers.context import Context, Places
-    from regard.layers.experts import Experts, GroupRouter, Router
+    from regard.layers.disentangled import Disentangled
+    from regard.layers.everywhere import WindowAttention
+    from regard.layers.experts import Experts, GatedExperts, GroupRouter, Router
     from regard.layers.feed_forward import FeedForward, Gated
     from regard.layers.mask import Mask
     from regard.layers.norm import LayerNorm, RMSNorm
     from regard.layers.position import (
         Alibi,
         Buckets,
+        LongRotary,
         Position,
         Rotary,
         ShawRelative,
@@ -40,8 +43,11 @@ __all__ = [
     "Context",
     "Places",
     "Experts",
+    "GatedExperts",
     "GroupRouter",
     "Router",
+    "Disentangled",
+    "WindowAttention",
     "FeedForward",
     "Gated",
     "Mask",
@@ -49,6 +55,7 @@ __all__ = [
     "RMSNorm",
     "Alibi",
     "Buckets",
+    "LongRotary",
     "Position",
     "Rotary",
     "ShawRelative",
@@ -76,8 +83,11 @@ _WHERE = {
     "Context": "layers.context",
     "Places": "layers.context",
     "Experts": "layers.experts",
+    "GatedExperts": "layers.experts",
     "GroupRouter": "layers.experts",
     "Router": "layers.experts",
+    "Disentangled": "layers.disentangled",
+    "WindowAttention": "layers.everywhere",
     "FeedForward": "layers.feed_forward",
     "Gated": "layers.feed_forward",
     "Mask": "layers.mask",
@@ -85,6 +95,7 @@ _WHERE = {
     "RMSNorm": "layers.norm",
     "Alibi": "layers.position",
     "Buckets": "layers.position",
+    "LongRotary": "layers.position",
     "Position": "layers.position",
     "Rotary": "layers.position",
     "ShawRelative": "layers.position",

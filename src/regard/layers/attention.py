@@ -47,7 +47,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         places, parts = context.places(), context.parts(self.mask)
-        prepared = context.once((id(self.position), "x"), lambda: self.position.prepare(places, places))
+        keys = context.keys()
+        prepared = context.once((id(self.position), "x", id(keys)), lambda: self.position.prepare(places, keys))
         q = self.projection.q(self, x, prepared.rotate)  # (B, H, T, K)
         state = self.projection.state(self, x, prepared.rotate)  # of the new tokens
         if context.cache is not None:
@@ -70,8 +71,8 @@ class Attention(nn.Module):
         k_rows = k.split([part.count * part.k.length for part in parts], 2)
         v_rows = v.split([part.count * part.k.length for part in parts], 2)
         for i, (part, *rows) in enumerate(zip(parts, q_rows, k_rows, v_rows, strict=True)):
-            q, k, v = (_batch(row, part.count) for row in rows)
-            yield _one_row(self._mix(q, k, v, part, context.inside(i)))
+            q, k, v = (batch_of_documents(row, part.count) for row in rows)
+            yield one_row(self._mix(q, k, v, part, context.inside(i)))
 
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, part: Part, context: Context) -> Tensor:
         prepared = self._prepared(part, context)
@@ -99,11 +100,11 @@ def _as_is(x: Tensor) -> Tensor:
     return x
 
 
-def _batch(row: Tensor, count: int) -> Tensor:
+def batch_of_documents(row: Tensor, count: int) -> Tensor:
     """(1, H, n * T, K) -> (n, H, T, K): the documents of a row as a batch, without a copy."""
     return row.unflatten(2, (count, -1))[0].transpose(0, 1)
 
 
-def _one_row(documents: Tensor) -> Tensor:
+def one_row(documents: Tensor) -> Tensor:
     """(n, H, T, K) -> (1, H, n * T, K)."""
     return documents.transpose(0, 1).flatten(1, 2).unsqueeze(0)

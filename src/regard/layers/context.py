@@ -26,6 +26,7 @@ class Context:
     mask         who may attend to whom; the model adds its own (a decoder's is causal, but for a prefix given here)
     positions    (B, T) int64, -1 for what is no token; None: counted from 0, or on from the cache
     types        (B, T) int64, the kind of each token (BERT's sentence A or B)
+    everywhere   (B, T) bool, tokens that see all and are seen by all where layers see a window (Longformer)
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
     cache        what attention remembers of earlier calls; it is written to
     key          randomness of this pass; None means evaluation: nothing is dropped
@@ -35,6 +36,7 @@ class Context:
     mask: Mask = field(default_factory=Mask)
     positions: Tensor | None = None
     types: Tensor | None = None
+    everywhere: Tensor | None = None
     memory: Tensor | None = None
     memory_mask: Mask = field(default_factory=Mask)
     cache: Cache | None = None

@@ -37,7 +37,7 @@ def tokens(config: Any) -> Any:
 
 initialise = seq2seq.initialise
 
-TABLE = seq2seq.table("then", *seq2seq.LEARNED)
+TABLE = seq2seq.table("then")
 
 FIELDS = seq2seq.fields(
     only={

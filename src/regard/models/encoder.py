@@ -65,7 +65,11 @@ def tokens(config: Any, *, width: int | None = None, types: int = 0, offset: int
 
 def attention(config: Any, **parts: Any) -> Any:
     """Multi-head attention with biases; ``parts`` are an Attention's (position, mask, core)."""
-    projection = layers.Grouped(
+    return layers.Attention(projection(config), dropout=attention_rate(config), **parts)
+
+
+def projection(config: Any) -> Any:
+    return layers.Grouped(
         dim=config.dim,
         heads=config.heads,
         kv_heads=config.heads,
@@ -73,7 +77,6 @@ def attention(config: Any, **parts: Any) -> Any:
         bias=True,
         output_bias=True,
     )
-    return layers.Attention(projection, dropout=attention_rate(config), **parts)
 
 
 def attention_rate(config: Any) -> float:
@@ -193,12 +196,14 @@ def fields(
     only: Mapping[str, tuple[Any, ...]] | None = None,
     harmless: frozenset[str] = frozenset(),
     default: Mapping[str, Any] | None = None,
+    stated: frozenset[str] = frozenset(),
 ) -> foreign.Fields:
     """BERT's settings and a family's own."""
     return replace(
         FIELDS,
         same={**FIELDS.same, **(same or {})},
         only={**FIELDS.only, **(only or {})},
+        stated=stated,
         harmless=FIELDS.harmless | harmless,
         default={**FIELDS.default, **(default or {})},
     )

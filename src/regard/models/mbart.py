@@ -24,7 +24,7 @@ def build(config: Config) -> Any:
 
 initialise = seq2seq.initialise
 
-TABLE = seq2seq.table("before", *seq2seq.LEARNED)
+TABLE = seq2seq.table("before")
 
 FIELDS = seq2seq.fields(
     only={

@@ -58,29 +58,36 @@ class Seq2Seq:
         yield from shared.check_activation(self)
 
 
-def build(config: Any, tokens: Callable[[], Any], norm: Literal["before", "then"], *, bias: bool = True) -> Any:
-    """The model on what ``tokens()`` embeds; ``norm`` before each sublayer, with one more at the end of both stacks,
-    or after each addition. ``bias``: the vocabulary has one."""
+def build(
+    config: Any,
+    tokens: Callable[[], Any],
+    norm: Literal["before", "then"],
+    *,
+    attention: Callable[[int], Any] | None = None,
+    bias: bool = True,
+) -> Any:
+    """The model on what ``tokens()`` embeds, the source first; ``norm`` before each sublayer, with one more at the end
+    of both stacks, or after each addition. ``attention`` gives that of each layer of an encoder that has another than
+    the decoder. ``bias``: the vocabulary has one."""
     from regard.models.transformer import EncoderDecoder
 
     def end() -> Any:
         return layers.LayerNorm(config.dim) if norm == "before" else None
 
+    def sees_all(number: int) -> Any:
+        return layers.Attention(projection(config, config.heads), dropout=config.attention_dropout)
+
+    made = attention or sees_all
     source, target = tokens(), tokens()
     target.tokens = source.tokens  # one matrix for both, and for the vocabulary
     return EncoderDecoder(
         config,
         source_embed=source,
-        encoder=layers.Stack([encoder_block(config, attention(config), norm) for _ in range(config.depth)], norm=end()),
+        encoder=layers.Stack([encoder_block(config, made(n), norm) for n in range(config.depth)], norm=end()),
         target_embed=target,
         stack=layers.Stack([decoder_block(config, norm) for _ in range(config.decoder_depth)], norm=end()),
         head=_head(config, source, bias),
     )
-
-
-def attention(config: Any) -> Any:
-    """The encoder's attention."""
-    return layers.Attention(projection(config, config.heads), dropout=config.attention_dropout)
 
 
 def projection(config: Any, count: int) -> Any:
@@ -152,23 +159,26 @@ _CROSS = """
 """
 
 
-def table(norm: str, *others: Row | Tie | Drop) -> Table:
-    """The rows that all of these have; what a model lacks of them (a final norm, a bias) is left out."""
+def table(norm: str, *others: Row | Tie | Drop, prefix: str = "model.") -> Table:
+    """The rows that all of these have; what a model lacks of them (a final norm, a bias) is left out. ``others`` may
+    take the place of some."""
     sides = (("encoder", "encoder", "source_embed"), ("decoder", "stack", "target_embed"))
     both = (_SIDE.format(side=side, stack=stack, embed=embed, norm=norm) for side, stack, embed in sides)
-    return Table(
-        prefix="model.",
-        rows=(
-            *rows("model.shared.weight                          source_embed.tokens.weight"),
-            *rows("final_logits_bias                            head.bias", row),
-            *(made for text in both for made in with_endings(text, ".weight", ".bias")),
-            *with_endings(_CROSS.format(norm=norm), ".weight", ".bias"),
-            Tie("model.encoder.embed_tokens.weight", "model.shared.weight"),
-            Tie("model.decoder.embed_tokens.weight", "model.shared.weight"),
-            Tie("lm_head.weight", "model.shared.weight"),
-            *others,
-        ),
+    usual = (
+        *rows("model.shared.weight                          source_embed.tokens.weight"),
+        *rows("final_logits_bias                            head.bias", row),
+        *(made for text in both for made in with_endings(text, ".weight", ".bias")),
+        *with_endings(_CROSS.format(norm=norm), ".weight", ".bias"),
+        *LEARNED,
     )
+    made = (replace(one, theirs=tuple(_under(prefix, name) for name in one.theirs)) for one in usual)
+    shared = f"{prefix}shared.weight"
+    ties = (f"{prefix}encoder.embed_tokens.weight", f"{prefix}decoder.embed_tokens.weight", "lm_head.weight")
+    return Table(prefix=prefix, rows=(*others, *made, *(Tie(name, shared) for name in ties)))
+
+
+def _under(prefix: str, name: str) -> str:
+    return prefix + name.removeprefix("model.") if name.startswith("model.") else name
 
 
 LEARNED = rows("""
@@ -201,9 +211,20 @@ FIELDS = foreign.Fields(
 )  # fmt: skip
 
 
-def fields(only: Mapping[str, tuple[Any, ...]], default: Mapping[str, Any] | None = None) -> foreign.Fields:
-    """The common settings, and those that a family has at one value only."""
-    return replace(FIELDS, only={**FIELDS.only, **only}, default={**FIELDS.default, **(default or {})})
+def fields(
+    only: Mapping[str, tuple[Any, ...]],
+    default: Mapping[str, Any] | None = None,
+    same: Mapping[str, str] | None = None,
+) -> foreign.Fields:
+    """The common settings, those that a family has at one value only, and those it calls otherwise."""
+    called = same or {}
+    kept = {theirs: ours for theirs, ours in FIELDS.same.items() if ours not in called.values() and theirs not in only}
+    return replace(
+        FIELDS,
+        same={**kept, **called},
+        only={**FIELDS.only, **only},
+        default={**FIELDS.default, **(default or {})},
+    )
 
 
 def names(family: str) -> dict[str, str]:
@@ -216,10 +237,16 @@ def names(family: str) -> dict[str, str]:
 
 
 def values(
-    data: Mapping[str, Any], where: str, fields: foreign.Fields, names: Mapping[str, str], activation: str = "gelu"
+    data: Mapping[str, Any],
+    where: str,
+    fields: foreign.Fields,
+    names: Mapping[str, str],
+    *,
+    activation: str = "gelu",
+    own: frozenset[str] = frozenset(),
 ) -> dict[str, Any]:
-    """Our values out of a file's; ``activation`` is what a missing one means."""
-    made = fields.read(data, where, understood=frozenset({"activation_function", "num_hidden_layers"}))
+    """Our values out of a file's; ``activation`` is what a missing one means, ``own`` what the family reads itself."""
+    made = fields.read(data, where, understood=own | {"activation_function", "num_hidden_layers"})
     if data.get("num_hidden_layers", made["depth"]) != made["depth"]:  # the encoder's, said twice
         shared.refuse("num_hidden_layers", data["num_hidden_layers"], (made["depth"],), where)
     head = shared.foreign_head(data, names, next(iter(names)), where)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from regard.models.transformer import EncoderDecoder
 from regard.ops.random import Key
 from regard.weights import folder as files
 from regard.weights import table
+from regard.weights.gguf import names
+from regard.weights.gguf.container import is_gguf, open_file
 
 CONFIG = "config.json"
 PACKAGE = "package:"
@@ -63,26 +66,36 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     Raises BadFileError for a folder that holds no model, or one that does not fit its own description.
     """
     folder = find(Path(path))
-    data = limits.read_json(limits.member(folder, CONFIG))
-    if isinstance(data, dict) and data.get("auto_map"):
-        known = ", ".join(models.model_types())
-        raise BadFileError("weights.code", file=folder / CONFIG, value=repr(data["auto_map"])[:80], known=known)
+    where, data, tensors = _opened(folder)
     name = data.get("model_type") if isinstance(data, dict) else None
     family = models.of_type(name) if isinstance(name, str) else None
     if family is None:
-        raise BadFileError("weights.family", where=folder / CONFIG, name=name, known=", ".join(models.model_types()))
+        raise BadFileError("weights.family", where=where, name=name, known=", ".join(models.model_types()))
     module = models.family(family)
-    config = module.read(data, str(folder / CONFIG))
-    tensors = files.Folder(folder)
-    if config.depth > len(tensors.names()):  # before anything of that depth is built
-        raise BadFileError("weights.depth", where=folder, depth=config.depth, count=len(tensors.names()))
+    config = module.read(data, where)
+    weights = tensors()
+    if config.depth > len(weights.names()):  # before anything of that depth is built
+        raise BadFileError("weights.depth", where=folder, depth=config.depth, count=len(weights.names()))
     model = models.empty(config)
-    table.read(module.TABLE, tensors, model, str(folder), _dtype(dtype))
+    table.read(module.TABLE, weights, model, str(folder), _dtype(dtype))
     tokenizer = Tokenizer.load(folder)
     if tokenizer.size > config.vocab + _pads_alone(tokenizer, config.vocab):
         raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=config.vocab)
     model = model.to(device).eval()
     return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder)
+
+
+def _opened(path: Path) -> tuple[str, Any, Callable[[], table.Tensors]]:
+    """(what errors call the place of its settings, the settings, a way to its tensors) of a folder or a GGUF file."""
+    if is_gguf(path):
+        file = open_file(path)
+        data = names.config(file)
+        return str(path), data, lambda: names.Weights(file, data)
+    data = limits.read_json(limits.member(path, CONFIG))
+    if isinstance(data, dict) and data.get("auto_map"):
+        known = ", ".join(models.model_types())
+        raise BadFileError("weights.code", file=path / CONFIG, value=repr(data["auto_map"])[:80], known=known)
+    return str(path / CONFIG), data, lambda: files.Folder(path)
 
 
 def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
@@ -102,6 +115,8 @@ def find(path: Path) -> Path:
     """The model folder that ``path`` means: itself, or a run's finished model. ``package:NAME/FOLDER`` is a folder
     inside an installed package."""
     path = _installed(path)
+    if is_gguf(path):
+        return path
     for folder in (path, path / "model"):
         if (folder / CONFIG).is_file():
             return folder

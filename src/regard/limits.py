@@ -14,8 +14,9 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from regard.errors import BadFileError
 
@@ -128,6 +129,12 @@ def decode(raw: bytes, where: str, *, first: bool = True) -> str:
     return text
 
 
+def check_format(found: Any, known: int, where: str) -> None:
+    """Refuses what says of itself that it is in another format than the ones up to `known`, by name."""
+    if type(found) is not int or not 1 <= found <= known:
+        raise BadFileError("limits.format", where=where, found=ascii(found)[:40], known=known)
+
+
 def file_size(path: str | os.PathLike[str]) -> int:
     """The bytes of the file `path`; refuses what is missing, a folder, or no file at all (a pipe, a device)."""
     return _check_file(path)
@@ -166,13 +173,20 @@ def inside(root: str | os.PathLike[str], name: str) -> Path:
 
 
 def write(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Write a file so that a reader finds the old content or the new, never a part: beside it, fsynced, renamed."""
+    """Write a file so that a reader finds the old content or the new, never a part."""
+    with replacing(path) as file:
+        file.write(data.encode("utf-8") if isinstance(data, str) else data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A file to write in the place of `path`: beside it, and at the end fsynced and renamed; after an error, gone."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with open(part, "xb") as file:
-            file.write(data.encode("utf-8") if isinstance(data, str) else data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from regard import limits
 from regard.errors import BadFileError
-from regard.inputs import foreign
+from regard.inputs import foreign, gguf
 from regard.inputs.template import Template, probe, processor
+from regard.weights.gguf.container import is_gguf, open_file
 from regard.words import say
 
 LARGEST = 256 * limits.MIB
@@ -33,6 +35,8 @@ USUAL = {
 
 def load(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[str, Any]]:
     """(tokenizer, role to spelling, the rest of tokenizer_config.json) of a folder or of one of its files."""
+    if is_gguf(path):
+        return _gguf(path)
     folder = path if path.is_dir() else path.parent
     settings = _settings(folder)
     rust = _read(path, settings)
@@ -117,6 +121,14 @@ def _built(path: Path, build: Any) -> tokenizers.Tokenizer:
         raise
     except BaseException as error:  # the library raises bare Exceptions, and panics that are not even that
         raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=str(error)[:200]) from error
+
+
+def _gguf(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[str, Any]]:
+    file = open_file(path)
+    document, settings = gguf.document(file), gguf.settings(file)
+    foreign.check(document, str(path))
+    rust = _built(path, lambda: tokenizers.Tokenizer.from_str(json.dumps(document)))
+    return rust, _roles(rust, settings, path), settings
 
 
 def _bert(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:

@@ -1,0 +1,209 @@
+"""The tokenizer inside a GGUF file, as the tokenizer.json it was made of.
+
+Two kinds: byte-level BPE with its merges ("gpt2"), where `tokenizer.ggml.pre` names the rule that cuts words, and
+SentencePiece BPE with scores ("llama"). What the file says is checked as any tokenizer.json is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from regard.errors import BadFileError
+from regard.weights.gguf.container import Gguf
+from regard.words import say
+
+KEY = "tokenizer.ggml."
+TEMPLATE = "tokenizer.chat_template"
+NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
+ROLES = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "pad": "padding_token_id"}
+
+_LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+"
+)
+_SPLITS: dict[str, list[dict[str, Any]]] = {  # what stands before the bytes are spelled
+    "gpt-2": [],
+    "default": [],
+    "smollm": [{"type": "Digits", "individual_digits": True}],
+    "llama-bpe": [{"type": "Split", "pattern": {"Regex": _LLAMA_3}, "behavior": "Isolated", "invert": False}],
+    "qwen2": [
+        {
+            "type": "Split",
+            "pattern": {"Regex": _LLAMA_3.replace("{1,3}", "")},
+            "behavior": "Isolated",
+            "invert": False,
+        }
+    ],
+}
+_WHOLE_WORDS = ("llama-bpe",)  # a word of the vocabulary is taken as it is, whatever its merges
+
+
+def document(file: Gguf) -> dict[str, Any]:
+    """The tokenizer.json of the file."""
+    told = {key.removeprefix(KEY): value for key, value in file.metadata.items() if key.startswith(KEY)}
+    kind, tokens = told.get("model"), told.get("tokens")
+    if not _texts(tokens):
+        raise _broken(file, "tokens")
+    types = told.get("token_type", [NORMAL] * len(tokens))
+    if not isinstance(types, list) or len(types) != len(tokens):
+        raise _broken(file, "token_type")
+    vocab = {token: number for number, token in enumerate(tokens)}
+    if len(vocab) != len(tokens):
+        raise _broken(file, "tokens")
+    if kind == "gpt2":
+        made = _byte_level(file, told, vocab)
+    elif kind == "llama":
+        made = _sentence_piece(file, told, vocab)
+    else:
+        why = say("inputs.gguf.kind", kind=repr(kind)[:40])
+        raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=why)
+    added = [
+        {
+            "id": number, "content": tokens[number], "single_word": False, "lstrip": False, "rstrip": False,
+            "normalized": False, "special": types[number] != USER,
+        }
+        for number in range(len(tokens))
+        if types[number] in (CONTROL, USER, UNKNOWN)
+    ]  # fmt: skip
+    return {"version": "1.0", "added_tokens": added, "truncation": None, "padding": None, **made}
+
+
+def settings(file: Gguf) -> dict[str, Any]:
+    """What tokenizer_config.json would say: the roles by spelling, which of them stand around a text, the template."""
+    tokens = file.metadata[KEY + "tokens"]
+    found: dict[str, Any] = {}
+    for role, key in ROLES.items():
+        number = file.metadata.get(KEY + key)
+        if number is None:
+            continue
+        if type(number) is not int or not 0 <= number < len(tokens):
+            raise _broken(file, key)
+        found[f"{role}_token"] = tokens[number]
+    spm = file.metadata.get(KEY + "model") == "llama"
+    found["add_bos_token"] = file.metadata.get(KEY + "add_bos_token", spm) is True
+    found["add_eos_token"] = file.metadata.get(KEY + "add_eos_token", False) is True
+    template = file.metadata.get(TEMPLATE)
+    return found | ({"chat_template": template} if isinstance(template, str) else {})
+
+
+def metadata(document: Mapping[str, Any], roles: Mapping[str, int], told: Mapping[str, Any]) -> dict[str, Any]:
+    """The metadata of a byte-level BPE's or SentencePiece BPE's tokenizer.json; others have no place in the format."""
+    model = document["model"]
+    pre = _name_of(document)
+    if model.get("type") != "BPE" or pre is None:
+        raise BadFileError("inputs.gguf.no_place", kind=model.get("type"), known=", ".join(_SPLITS))
+    vocab = dict(model["vocab"])
+    types = dict.fromkeys(vocab.values(), NORMAL)
+    for token in document.get("added_tokens") or ():
+        vocab[token["content"]] = token["id"]
+        types[token["id"]] = CONTROL if token["special"] else USER
+    tokens = [""] * (max(vocab.values()) + 1)
+    for token, number in vocab.items():
+        tokens[number] = token
+    for number, token in enumerate(tokens):  # a gap in the numbers is a token that nothing spells
+        if not token:
+            tokens[number], types[number] = f"<|unused_{number}|>", UNUSED
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    made = {
+        KEY + "model": "gpt2",
+        KEY + "pre": pre,
+        KEY + "tokens": tokens,
+        KEY + "token_type": [types[number] for number in range(len(tokens))],
+        KEY + "merges": merges,
+        KEY + "add_bos_token": bool(told.get("add_bos_token", False)),
+        KEY + "add_eos_token": bool(told.get("add_eos_token", False)),
+    }
+    made |= {KEY + key: roles[role] for role, key in ROLES.items() if role in roles and roles[role] < len(tokens)}
+    template = told.get("chat_template")
+    return made | ({TEMPLATE: template} if isinstance(template, str) else {})
+
+
+def _byte_level(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) -> dict[str, Any]:
+    pre = told.get("pre", "default")
+    if pre not in _SPLITS:
+        why = say("inputs.gguf.pre", pre=repr(pre)[:40], known=", ".join(_SPLITS))
+        raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=why)
+    merges = told.get("merges")
+    if not _texts(merges, empty=True):
+        raise _broken(file, "merges")
+    own = bool(_SPLITS[pre]) and _SPLITS[pre][-1]["type"] == "Split"  # else the bytes' own rule cuts the words
+    spelled = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": not own}
+    return {
+        "normalizer": {"type": "NFC"} if pre == "qwen2" else None,
+        "pre_tokenizer": {"type": "Sequence", "pretokenizers": [*_SPLITS[pre], spelled]},
+        "post_processor": None,
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": None, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": False, "byte_fallback": False,
+            "ignore_merges": pre in _WHOLE_WORDS, "vocab": vocab,
+            "merges": [merge.split(" ") for merge in merges],
+        },
+    }  # fmt: skip
+
+
+def _sentence_piece(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) -> dict[str, Any]:
+    scores = told.get("scores")
+    if not isinstance(scores, list) or len(scores) != len(vocab) or not all(type(one) is float for one in scores):
+        raise _broken(file, "scores")
+    tokens, types = list(vocab), told.get("token_type", [NORMAL] * len(vocab))
+    plain = {token for token, kind in zip(tokens, types, strict=True) if kind == NORMAL}
+    unk = next((token for token, kind in zip(tokens, types, strict=True) if kind == UNKNOWN), None)
+    begins = told.get("add_space_prefix", True) is True
+    steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}] if begins else []
+    steps.append({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})
+    back: list[dict[str, Any]] = [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
+    if begins:
+        back.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": steps},
+        "pre_tokenizer": None,
+        "post_processor": None,
+        "decoder": {"type": "Sequence", "decoders": back},
+        "model": {
+            "type": "BPE", "dropout": None, "unk_token": unk, "continuing_subword_prefix": None,
+            "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": BYTE in types, "ignore_merges": False,
+            "vocab": vocab, "merges": _merges(plain, vocab, scores),
+        },
+    }  # fmt: skip
+
+
+def _merges(plain: set[str], vocab: Mapping[str, int], scores: Sequence[float]) -> list[list[str]]:
+    """Every way to make a piece of two others, the best-scored piece first: what SentencePiece's search would take."""
+    found = []
+    for piece in plain:
+        for cut in range(1, len(piece)):
+            left, right = piece[:cut], piece[cut:]
+            if left in plain and right in plain:
+                found.append((-scores[vocab[piece]], vocab[left], vocab[right], left, right))
+    found.sort(key=lambda one: (one[0], -len(one[3]), -len(one[4]), one[1], one[2]))
+    return [[left, right] for *_, left, right in found]
+
+
+def _name_of(document: Mapping[str, Any]) -> str | None:
+    """The name in `_SPLITS` of the rule in a tokenizer.json that cuts words; None if it has none."""
+    pre = document.get("pre_tokenizer") or {}
+    steps = pre.get("pretokenizers", [pre]) if pre.get("type") == "Sequence" else [pre]
+    if not steps or steps[-1].get("type") != "ByteLevel" or steps[-1].get("add_prefix_space"):
+        return None
+    normal = (document.get("normalizer") or {}).get("type")
+    ignore = bool(document["model"].get("ignore_merges"))
+    for name, wanted in _SPLITS.items():
+        pairs = zip(steps, wanted, strict=False)
+        alike = len(steps) == len(wanted) + 1 and all(one.items() <= step.items() for step, one in pairs)
+        if alike and normal == ("NFC" if name == "qwen2" else None) and ignore == (name in _WHOLE_WORDS):
+            return name
+    return None
+
+
+def _texts(value: Any, *, empty: bool = False) -> bool:
+    return isinstance(value, list) and (bool(value) or empty) and all(isinstance(one, str) for one in value)
+
+
+def _broken(file: Gguf, key: str) -> BadFileError:
+    return BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=say("inputs.gguf.key", key=KEY + key))

@@ -255,7 +255,7 @@ def test_the_time_of_cutting_grows_with_the_text(good, kind, capsys):
         assert spent <= 2.0 and ratio <= 3.0, (name, spent, ratio, growth(tokenizer, PROSE, 4))
         worst, steepest = max(worst, spent), max(steepest, ratio)
     with capsys.disabled():
-        print(f"\n{kind}: {len(HARD)} texts of 1 MB, at most {worst:.2f} s; twice the text, {steepest:.2f} times as long")
+        print(f"\n{kind}: {len(HARD)} texts of 1 MB, at most {worst:.2f} s; twice as much: {steepest:.2f} times")
 
 
 def test_patterns_of_known_form_may_run():

@@ -30,9 +30,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from regard.errors import BadFileError, RegardError
-from regard.limits import read_json, sync_folder
+from regard.limits import check_format, file_size, inside, read_json, sync_folder
 from regard.train.pieces import divided, mine
 from regard.train.ranks import ALONE, Ranks
+from regard.weights import header
 
 FORMAT = 1
 
@@ -51,6 +52,7 @@ class Checkpoint:
         found: dict[str, list[Tensor]] = {}
         for file in sorted(self.files):
             if file == f"{name}.safetensors" or file.startswith(f"{name}-"):
+                header.check(self.folder / file)
                 for key, tensor in load_file(self.folder / file).items():
                     found.setdefault(key, []).append(tensor)
         return {key: pieces[0] if len(pieces) == 1 else torch.cat(pieces) for key, pieces in found.items()}
@@ -112,15 +114,17 @@ def verify(folder: Path) -> Checkpoint:
         body = {key: value for key, value in manifest.items() if key != "sha256"}
         sealed, step, state, files = manifest["sha256"], body["step"], body["state"], dict(body["files"])
         sizes = {file: (entry["size"], entry["sha256"]) for file, entry in files.items()}
+        good = sealed == _seal(body) and type(step) is int and folder.name == name(step) and isinstance(state, dict)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise BadFileError("train.damaged", file=folder / "manifest.json") from error
-    if sealed != _seal(body) or body["format"] != FORMAT or folder.name != name(step):
+    if not good:
         raise BadFileError("train.damaged", file=folder / "manifest.json")
+    check_format(body.get("format"), FORMAT, str(folder / "manifest.json"))
     for file, (size, sha256) in sizes.items():
-        path = folder / file
+        path = inside(folder, file)
         try:
-            whole = path.stat().st_size == size and digest(path) == sha256
-        except OSError:
+            whole = file_size(path) == size and digest(path) == sha256
+        except (OSError, BadFileError):
             whole = False
         if not whole:
             raise BadFileError("train.damaged", file=path)

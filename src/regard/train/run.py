@@ -1,5 +1,6 @@
 """A run: the one folder that holds everything a training leaves behind.
 
+    run.json           the format of all this, a number
     asked.toml         the recipe as it was given
     recipe.toml        the same with everything in it that had to be found out
     data.json          the data's fingerprint, counts and report
@@ -36,6 +37,8 @@ from regard.train import recipe as recipes
 from regard.train.recipe import Recipe
 
 LOCK, HOLDER = ".lock", ".holder.json"
+MADE = "run.json"
+FORMAT = 1  # of the whole folder; raise it when an older version would misread a newer run, and keep reading the old
 
 
 class Run:
@@ -54,6 +57,7 @@ class Run:
         """A new run with this recipe; refuses a folder that has anything in it."""
         run = cls(folder)
         run.refuse_taken()
+        limits.write(run.folder / MADE, json.dumps({"format": FORMAT}) + "\n")
         limits.write(run.folder / "asked.toml", config.to_toml(recipe))
         run.save_recipe(recipe)
         return run
@@ -62,16 +66,19 @@ class Run:
         """Refuse a folder that is a run or has anything else in it."""
         if self.exists:
             raise RegardError("train.run_exists", run=self.folder)
-        own = {LOCK, HOLDER}
+        own = {LOCK, HOLDER, MADE}
         if self.folder.exists() and (not self.folder.is_dir() or any(e.name not in own for e in self.folder.iterdir())):
             raise RegardError("train.folder_taken", folder=self.folder)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Run:
-        """A run that is there."""
+        """A run that is there, in a format that is known; refuses one that a newer version made."""
         run = cls(folder)
         if not run.exists:
             raise BadFileError("train.no_run", folder=run.folder)
+        made = run.folder / MADE
+        told = limits.read_json(made) if made.exists() else {"format": 1}  # the first runs did not say
+        limits.check_format(told.get("format") if isinstance(told, dict) else told, FORMAT, str(made))
         return run
 
     @property
@@ -99,7 +106,10 @@ class Run:
     def data(self) -> dict[str, Any]:
         """What data.json holds; empty before it is written."""
         path = self.folder / "data.json"
-        return limits.read_json(path) if path.exists() else {}
+        found = limits.read_json(path) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise BadFileError("train.damaged", file=path)
+        return found
 
     def save_data(self, data: dict[str, Any]) -> None:
         limits.write(self.folder / "data.json", json.dumps(data, ensure_ascii=False, indent=1))
@@ -214,11 +224,26 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     lines = []
     for number, text in enumerate(whole, start=1):
         try:
-            lines.append(limits.parse_json(text, f"{path}:{number}"))
+            line = limits.parse_json(text, f"{path}:{number}")
         except BadFileError:
             if number < len(whole):
                 raise
+            continue
+        if not _ours(line):
+            raise BadFileError("train.damaged", file=f"{path}:{number}")
+        lines.append(line)
     return lines
+
+
+def _ours(line: Any) -> bool:
+    """Whether a line has the form that everybody relies on who reads it: an event, an update or a scoring."""
+    if not isinstance(line, dict):
+        return False
+    if "event" in line:
+        return isinstance(line["event"], str)
+    scores = line.get("held_out", {"": {"value": None}})
+    good = isinstance(scores, dict) and all(isinstance(one, dict) and "value" in one for one in scores.values())
+    return type(line.get("step")) is int and good and bool(scores)
 
 
 def _write(file: TextIO, line: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ class Row:
     variants      further cases by name: changed arguments, and perhaps another ``architecture`` or ``kind``
     fixed         parts of names of their tensors that hold constants and are not randomised
     pad           what stands in the places of padding, for a reference that looks for it
+    norm          around what the weights of norms are drawn
     batched       why a token's numbers may depend in the last bits on what stands beside it; "" where they must not
     """
 
@@ -32,6 +33,7 @@ class Row:
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     fixed: Sequence[str] = ()
     pad: int = 0
+    norm: float = 1.0
     batched: str = ""
 
 

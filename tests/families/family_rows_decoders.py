@@ -200,5 +200,133 @@ OPENAI_GPT = Row(
         "classify": {"architecture": "OpenAIGPTForSequenceClassification", **_CLASSES},
     },
 )
+GEMMA2 = Row(
+    model_type="gemma2",
+    architecture="Gemma2ForCausalLM",
+    config=_GROUPED | {"hidden_size": 18, "query_pre_attn_scalar": 7, "sliding_window": 5, "pad_token_id": 0},
+    variants={
+        "tied": {"tie_word_embeddings": True},
+        "capped": {"final_logit_softcapping": 3.0, "attn_logit_softcapping": 2.0, "attention_bias": True},
+        "uncapped": {"final_logit_softcapping": None, "attn_logit_softcapping": None},
+        "classify": {"architecture": "Gemma2ForSequenceClassification", **_CLASSES},
+    },
+    norm=0.0,
+)
+GEMMA3 = Row(
+    model_type="gemma3_text",
+    architecture="Gemma3ForCausalLM",
+    config=_GROUPED
+    | {
+        "hidden_size": 18,
+        "query_pre_attn_scalar": 7,
+        "sliding_window": 5,
+        "pad_token_id": 0,
+        "layer_types": ["sliding_attention", "full_attention"],
+    },
+    variants={
+        "tied": {"tie_word_embeddings": True, "final_logit_softcapping": 3.0},
+        "scaled": {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1_000_000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10_000.0},
+            }
+        },
+        "classify": {"architecture": "Gemma3TextForSequenceClassification", **_CLASSES},
+    },
+    norm=0.0,
+)
+OLMO2 = Row(
+    model_type="olmo2",
+    architecture="Olmo2ForCausalLM",
+    config={key: value for key, value in _GROUPED.items() if key != "head_dim"} | {"hidden_size": 36},
+    variants={
+        "tied": {"tie_word_embeddings": True, "attention_bias": True},
+        "classify": {"architecture": "Olmo2ForSequenceClassification", **_CLASSES},
+    },
+)
+_EXPERTS = "an expert's product has as many rows as tokens came to it, and a sum's order goes by their number"
+MIXTRAL = Row(
+    model_type="mixtral",
+    architecture="MixtralForCausalLM",
+    config=_GROUPED | {"num_local_experts": 5, "num_experts_per_tok": 2},
+    variants={
+        "tied": {"tie_word_embeddings": True},
+        "window": {"sliding_window": 5},
+        "classify": {"architecture": "MixtralForSequenceClassification", **_CLASSES},
+    },
+    batched=_EXPERTS,
+)
+QWEN3_MOE = Row(
+    model_type="qwen3_moe",
+    architecture="Qwen3MoeForCausalLM",
+    config=_GROUPED | {"num_experts": 7, "num_experts_per_tok": 3, "moe_intermediate_size": 11, "norm_topk_prob": True},
+    variants={
+        "tied": {"tie_word_embeddings": True, "norm_topk_prob": False, "attention_bias": True},
+        "dense": {"mlp_only_layers": [1]},
+        "window": {"use_sliding_window": True, "sliding_window": 5},
+        "classify": {"architecture": "Qwen3MoeForSequenceClassification", **_CLASSES},
+    },
+    batched=_EXPERTS,
+)
+PHI3 = Row(
+    model_type="phi3",
+    architecture="Phi3ForCausalLM",
+    config=_NEOX | {"hidden_size": 60, "num_attention_heads": 6, "num_key_value_heads": 2, "pad_token_id": 0},
+    variants={
+        "tied": {"tie_word_embeddings": True, "sliding_window": 5},
+        "partial": rope(rope_type="default", partial_rotary_factor=0.6),
+        "long": {
+            "original_max_position_embeddings": 23,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10_000.0,
+                "short_factor": [1.0, 1.1, 1.2, 1.3, 1.5],
+                "long_factor": [1.0, 2.0, 3.0, 5.0, 7.0],
+                "partial_rotary_factor": 1.0,
+            },
+        },
+        "classify": {"architecture": "Phi3ForSequenceClassification", **_CLASSES},
+    },
+)
+_YARN_TWICE = {
+    "rope_type": "yarn",
+    "rope_theta": 10_000.0,
+    "factor": 4.0,
+    "original_max_position_embeddings": 7,
+    "mscale": 0.7,
+    "mscale_all_dim": 0.9,
+}
+DEEPSEEK_V3 = Row(
+    model_type="deepseek_v3",
+    architecture="DeepseekV3ForCausalLM",
+    config={
+        **{key: value for key, value in _GROUPED.items() if key != "head_dim"},
+        "num_attention_heads": 3,
+        "num_key_value_heads": 3,
+        "q_lora_rank": 11,
+        "kv_lora_rank": 7,
+        "qk_nope_head_dim": 5,
+        "qk_rope_head_dim": 6,
+        "v_head_dim": 13,
+        "n_routed_experts": 6,
+        "n_group": 3,
+        "topk_group": 2,
+        "num_experts_per_tok": 3,
+        "n_shared_experts": 2,
+        "moe_intermediate_size": 11,
+        "first_k_dense_replace": 1,
+        "num_nextn_predict_layers": 0,
+    },
+    variants={
+        "tied": {"tie_word_embeddings": True, "q_lora_rank": None, "attention_bias": True},
+        "yarn": {"rope_parameters": _YARN_TWICE},
+        "half-split": {"rope_interleave": False, "norm_topk_prob": False},
+        "classify": {"architecture": "DeepseekV3ForSequenceClassification", **_CLASSES},
+    },
+    batched=_EXPERTS,
+)
 
-ROWS = (GPT2, QWEN3, LLAMA, MISTRAL, QWEN2, GPT_NEOX, GPTJ, BLOOM, OPT, GPT_NEO, PHI, OPENAI_GPT)
+ROWS = (
+    *(GPT2, QWEN3, LLAMA, MISTRAL, QWEN2, GPT_NEOX, GPTJ, BLOOM, OPT, GPT_NEO, PHI, OPENAI_GPT),
+    *(GEMMA2, GEMMA3, OLMO2, MIXTRAL, QWEN3_MOE, PHI3, DEEPSEEK_V3),
+)

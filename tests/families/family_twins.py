@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import transformers
-from family_rows import VOCAB, Case
+from family_rows import VOCAB, Case, Row
 from torch import Tensor, nn
 
 from regard import models
@@ -33,7 +33,9 @@ class Twins:
 
 def make(case: Case, folder: Path) -> Twins:
     architecture = getattr(transformers, case.architecture)
-    reference = randomised(architecture(architecture.config_class(**case.config)), case.row.fixed)
+    config = architecture.config_class(**case.config)
+    config._experts_implementation = "eager"  # its usual one wants sizes that are no primes
+    reference = randomised(architecture(config), case.row)
     reference.save_pretrained(folder)
     return Twins(case, reference, *read(folder), folder)
 
@@ -49,16 +51,16 @@ def read(folder: Path) -> tuple[Any, ModuleType]:
     return model.eval(), module
 
 
-def randomised(reference: nn.Module, fixed: Any = ()) -> nn.Module:
+def randomised(reference: nn.Module, row: Row) -> nn.Module:
     """Every stored weight, bias and norm random, so that none of them can be left out unseen."""
     generator = torch.Generator().manual_seed(7)
     for name, tensor in reference.state_dict().items():  # these share memory with the parameters
-        if tensor.is_floating_point() and not any(part in name for part in fixed):
+        if tensor.is_floating_point() and not any(part in name for part in row.fixed):
             # Large embeddings, where they are the vocabulary's matrix too, would have every token follow itself.
             deviation = 0.15 if any(part in name for part in _EMBEDDINGS) else 0.3
             spread = torch.empty_like(tensor).normal_(0.0, deviation, generator=generator)
             norm = tensor.dim() == 1 and "weight" in name
-            tensor.copy_(spread + 1.0 if norm else spread)
+            tensor.copy_(spread + row.norm if norm else spread)
     reference.tie_weights()  # type: ignore[operator]
     return reference.eval()
 

@@ -198,7 +198,8 @@ def test_back(case: Case, twins: Twins, tmp_path: Path) -> None:
     out.mkdir()
     files.write(out, table.write(module.TABLE, model), shard=5_000)
     assert len(list(out.glob("*.safetensors"))) > 1
-    (out / "config.json").write_text(json.dumps(module.write(model.config)))
+    tokens = {"pad_token_id": twins.reference.config.pad_token_id}
+    (out / "config.json").write_text(json.dumps(module.write(model.config) | tokens))
     again, info = type(twins.reference).from_pretrained(out, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
     for key, tensor in twins.reference.state_dict().items():

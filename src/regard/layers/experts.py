@@ -79,45 +79,18 @@ class Stacked(nn.Module):
         self.weight = nn.Parameter(torch.zeros(experts, out, size))
 
 
-class Experts(nn.Module):
-    """A gated feed-forward layer for each expert, added up as the router weighs them. x (B, T, D) -> (B, T, D).
+class GatedExperts(nn.Module):
+    """A gated feed-forward layer for each of E experts."""
 
-    shared: a feed-forward layer that every token passes as well (DeepSeekMoE, Dai et al. 2024).
-    """
-
-    def __init__(
-        self,
-        dim: int,
-        hidden: int,
-        activation: str,
-        *,
-        experts: int,
-        router: nn.Module,
-        shared: nn.Module | None = None,
-    ) -> None:
+    def __init__(self, dim: int, hidden: int, activation: str, experts: int) -> None:
         super().__init__()
         self.activation = activation
-        self.router = router
         self.gate = Stacked(experts, dim, hidden)
         self.up = Stacked(experts, dim, hidden)
         self.down = Stacked(experts, hidden, dim)
-        self.shared = shared
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        valid = context.valid(x.shape[1])
-        tokens = x.flatten(0, 1) if valid is None else x[valid.expand(x.shape[:2])]
-        routing = self.router(tokens)
-        if context.side is not None:
-            context.side[context.layer] = routing
-        mixed = self._mixed(tokens, routing)
-        if valid is None:
-            y = mixed.view_as(x)
-        else:
-            y = torch.zeros_like(x).masked_scatter(valid.expand(x.shape[:2]).unsqueeze(-1), mixed)
-        return y if self.shared is None else y + self.shared(x, context)
-
-    def _mixed(self, tokens: Tensor, routing: Routing) -> Tensor:
-        """(N, D): each expert that anybody chose, on all who chose it."""
+    def forward(self, tokens: Tensor, routing: Routing) -> Tensor:
+        """(N, D) -> (N, D): each expert that anybody chose, on all who chose it."""
         mixed = torch.zeros_like(tokens)
         for expert in routing.chosen.unique().tolist():
             who, place = (routing.chosen == expert).nonzero(as_tuple=True)
@@ -126,3 +99,28 @@ class Experts(nn.Module):
             y = (gated @ self.down.weight[expert].T) * routing.weights[who, place].unsqueeze(-1).to(x.dtype)
             mixed = mixed.index_add(0, who, y)
         return mixed
+
+
+class Experts(nn.Module):
+    """Feed-forward layers of which each token passes a few, added up as the router weighs them.
+
+    x (B, T, D) -> (B, T, D). shared: a feed-forward layer that every token passes as well (DeepSeekMoE, Dai et al.
+    2024).
+    """
+
+    def __init__(self, router: nn.Module, experts: nn.Module, shared: nn.Module | None = None) -> None:
+        super().__init__()
+        self.router, self.experts, self.shared = router, experts, shared
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        valid = context.valid(x.shape[1])
+        tokens = x.flatten(0, 1) if valid is None else x[valid.expand(x.shape[:2])]
+        routing = self.router(tokens)
+        if context.side is not None:
+            context.side[context.layer] = routing
+        mixed = self.experts(tokens, routing)
+        if valid is None:
+            y = mixed.view_as(x)
+        else:
+            y = torch.zeros_like(x).masked_scatter(valid.expand(x.shape[:2]).unsqueeze(-1), mixed)
+        return y if self.shared is None else y + self.shared(x, context)

@@ -52,7 +52,7 @@ class Rotary(Position):
         self._angles = {angles.device: angles}
 
     def prepare(self, q: Places, k: Places) -> Prepared:
-        return _Turned(self, q)
+        return _Turned(lambda: self.angles(q.positions.device), q, self.temperature)
 
     def angles(self, device: torch.device) -> Tensor:
         if device not in self._angles:
@@ -61,20 +61,52 @@ class Rotary(Position):
 
 
 class _Turned(Prepared):
-    def __init__(self, position: Rotary, q: Places) -> None:
-        self.position, self.q = position, q
+    def __init__(self, angles: Callable[[], Tensor], q: Places, temperature: float) -> None:
+        self.angles, self.q, self.temperature = angles, q, temperature
 
     @cached_property
     def turn(self) -> tuple[Tensor, Tensor]:
         """cos and sin, each (B|1, 1, T, size)."""
-        angles = self.position.angles(self.q.positions.device)
-        turned = self.q.positions.clamp(min=0).float().unsqueeze(-1) * angles  # (B|1, T, size / 2)
+        turned = self.q.positions.clamp(min=0).float().unsqueeze(-1) * self.angles()  # (B|1, T, size / 2)
         both = torch.cat((turned, turned), -1).unsqueeze(1)
-        return both.cos() * self.position.temperature, both.sin() * self.position.temperature
+        return both.cos() * self.temperature, both.sin() * self.temperature
 
     def rotate(self, x: Tensor) -> Tensor:
         cos, sin = self.turn
         return rotary.rotate(x, cos.to(x.dtype), sin.to(x.dtype))
+
+
+class LongRotary(Rotary):
+    """LongRoPE (Ding et al. 2024): texts of more than ``original`` tokens are turned by ``long`` angles, shorter
+    ones by ``short`` ones, whatever stands beside them.
+
+    A text that a cache holds the beginning of cannot grow past ``original``: its keys are turned already.
+    """
+
+    def __init__(self, short: Tensor, long: Tensor, original: int, *, temperature: float) -> None:
+        super().__init__(torch.stack((short, long)), temperature=temperature)
+        self.original = original
+
+    def prepare(self, q: Places, k: Places) -> Prepared:
+        return _Turned(lambda: self._angles_of(q, k), q, self.temperature)
+
+    def _angles_of(self, q: Places, k: Places) -> Tensor:
+        """(B|1, T|1, size / 2)."""
+        short, long = self.angles(q.positions.device)
+        reached = _lengths(q) if q.length == k.length else k.positions.amax(-1, keepdim=True) + 1
+        if q.length < k.length:
+            held = q.positions.masked_fill(q.positions < 0, self.original + 1).amin(-1, keepdim=True)
+            if ((held <= self.original) & (reached > self.original)).any():
+                raise RegardError("core.long_rope", original=self.original)
+        return torch.where((reached > self.original).unsqueeze(-1), long, short)
+
+
+def _lengths(places: Places) -> Tensor:
+    """How long the text is that each token of a row stands in, (B|1, T); a text begins at position 0."""
+    positions = places.positions
+    text = (positions == 0).cumsum(-1)
+    longest = torch.zeros(positions.shape[0], places.length + 1, dtype=torch.int64, device=positions.device)
+    return longest.scatter_reduce(-1, text, positions + 1, "amax").gather(-1, text)
 
 
 class Alibi(Position):

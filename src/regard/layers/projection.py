@@ -134,12 +134,12 @@ class Latent:
         return made | {
             "q_down": nn.Linear(self.dim, self.q_rank, bias=self.bias),
             "q_norm": self.norm(self.q_rank),
-            "q": nn.Linear(self.q_rank, self.heads * self.head_dim, bias=False),
+            "q_up": nn.Linear(self.q_rank, self.heads * self.head_dim, bias=False),
         }
 
     def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor:
-        x = x if self.q_rank is None else own.q_norm(own.q_down(x))
-        plain, turned = own.q(x).unflatten(-1, (self.heads, -1)).transpose(1, 2).split((self.plain, self.turned), -1)
+        q = own.q(x) if self.q_rank is None else own.q_up(own.q_norm(own.q_down(x)))
+        plain, turned = q.unflatten(-1, (self.heads, -1)).transpose(1, 2).split((self.plain, self.turned), -1)
         return torch.cat((plain, rotate(turned)), -1)
 
     def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]:

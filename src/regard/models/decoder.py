@@ -11,7 +11,11 @@ from regard.config import Problem, at_least, between, verify
 from regard.errors import BadFileError
 from regard.models import rope, shared
 from regard.weights import foreign
+from regard.weights.layouts import stacked
 from regard.weights.table import rows, with_endings
+
+MOST_EXPERTS = 1 << 14
+_ROPE = rope.Rope()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +66,7 @@ class Attend:
     head_dim: int = 128
     window: int | None = None
     local: tuple[int, ...] = ()
-    rope: rope.Rope = rope.Rope()
+    rope: rope.Rope = _ROPE
 
     def __post_init__(self) -> None:
         verify(self)
@@ -95,6 +99,19 @@ def fixed(config: Any, **only: Any) -> Iterator[Problem]:
     for name, value in only.items():
         if getattr(config, name) != value:
             yield name, "models.fixed", {"value": value}
+
+
+def positive(config: Any, *names: str) -> Iterator[Problem]:
+    """The problem of each named field that is neither None nor above 0."""
+    for name in names:
+        if getattr(config, name) is not None and not getattr(config, name) > 0:
+            yield name, "models.positive", {}
+
+
+def check_experts(config: Any) -> Iterator[Problem]:
+    """No more experts can be chosen than there are."""
+    yield from between(config, 1, MOST_EXPERTS, "experts")
+    yield from between(config, 1, config.experts, "top")
 
 
 def every(config: Gpt, **biases: bool) -> Any:
@@ -161,6 +178,11 @@ LLAMA_NORMS = rows("""
     model.layers.*.input_layernorm.weight            stack.blocks.*.attention_before.weight
     model.layers.*.post_attention_layernorm.weight   stack.blocks.*.feed_forward_before.weight
 """)
+EXPERTS = rows("""
+    model.layers.*.mlp.experts.#.gate_proj.weight    stack.blocks.*.feed_forward.experts.gate.weight
+    model.layers.*.mlp.experts.#.up_proj.weight      stack.blocks.*.feed_forward.experts.up.weight
+    model.layers.*.mlp.experts.#.down_proj.weight    stack.blocks.*.feed_forward.experts.down.weight
+""", stacked)  # fmt: skip
 
 LLAMA_FIELDS = {
     "vocab_size": "vocab", "max_position_embeddings": "context", "hidden_size": "dim", "num_hidden_layers": "depth",
@@ -196,9 +218,11 @@ def written(
     config: Any, fields: foreign.Fields, known: Mapping[str, str], activation: tuple[str, str]
 ) -> dict[str, Any]:
     """The same, written."""
+    key, usual = activation
+    unusual = foreign.ACTIVATIONS[usual] != config.activation
     made = fields.write(config) | {
         "architectures": [shared.architecture(known, config.head)],
-        activation[0]: foreign.foreign_activation(config.activation),
+        key: foreign.foreign_activation(config.activation) if unusual else usual,
     }
     return made | (foreign.with_labels(config.labels) if config.labels else {})
 

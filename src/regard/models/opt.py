@@ -21,8 +21,8 @@ OFFSET = 2  # rows of the position table before that of the first position
 class Config(decoder.Gpt):
     """Sizes default to the 125M model.
 
-    width: of the token embedding, where it is not the stream's. before: norms stand before the sublayers, not behind them. final: one more stands at
-    the end, where they stand before. bias: of all linear layers.
+    width: of the token embedding, where it is not the stream's. before: norms stand before the sublayers, not behind
+    them. final: one more stands at the end, where they stand before. bias: of all linear layers.
     """
 
     vocab: int = 50_272

@@ -60,9 +60,14 @@ def yarn(size: int, base: float, factor: float, original: int, fast: float, slow
     return inverse / factor * (1.0 - keep) + inverse * keep
 
 
-def yarn_temperature(factor: float) -> float:
+def yarn_temperature(factor: float, share: float = 1.0) -> float:
     """What YaRN multiplies cos and sin by, so that attention keeps its entropy over longer texts (its eq. 22)."""
-    return 0.1 * math.log(factor) + 1.0 if factor > 1.0 else 1.0
+    return 0.1 * share * math.log(factor) + 1.0 if factor > 1.0 else 1.0
+
+
+def long_temperature(factor: float, original: int) -> float:
+    """The same of LongRoPE (Ding et al. 2024)."""
+    return math.sqrt(1.0 + math.log(factor) / math.log(original)) if factor > 1.0 else 1.0
 
 
 def llama3(inverse: Tensor, factor: float, original: int, low: float, high: float) -> Tensor:

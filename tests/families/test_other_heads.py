@@ -1,0 +1,116 @@
+"""What the family table cannot say: tokens that see everything, heads that need a target or an end token."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from family_rows_encoders import LONGFORMER
+from family_rows_seq2seq import BART, LED
+from family_twins import batch, randomised, read, some_tokens
+from torch.testing import assert_close
+
+from regard.errors import RegardError
+from regard.layers import Context
+from regard.models.transformer import Transformer
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:transformers", "ignore::FutureWarning:transformers")
+
+
+def twins(folder: Path, name: str, config: Mapping[str, object]):
+    architecture = getattr(transformers, name)
+    reference = randomised(architecture(architecture.config_class(**config)), BART)
+    reference.save_pretrained(folder)
+    return reference, read(folder)[0]
+
+
+def test_tokens_that_see_everything_and_are_seen(tmp_path: Path) -> None:
+    reference, model = twins(tmp_path, LONGFORMER.architecture, LONGFORMER.config)
+    given = batch([24, 11, 5], pad=1)
+    everywhere = torch.zeros(3, 24, dtype=torch.bool)
+    everywhere[0, [0, 7, 21]] = everywhere[1, 3] = True
+    with torch.no_grad():
+        for marked in (everywhere, everywhere & False):
+            context = Context(positions=given.positions, everywhere=marked)
+            seen = {"attention_mask": given.real.long(), "global_attention_mask": marked.long()}
+            expected = reference(input_ids=given.tokens, **seen).logits
+            assert_close(model(given.tokens, context)[given.real], expected[given.real])
+
+
+def test_an_encoder_of_an_encoder_decoder_may_see_everything_too(tmp_path: Path) -> None:
+    reference, model = twins(tmp_path, LED.architecture, LED.config)
+    given, everywhere = batch([24, 13]), torch.zeros(2, 24, dtype=torch.bool)
+    everywhere[:, 0] = everywhere[1, 5] = True
+    with torch.no_grad():
+        expected = reference(
+            input_ids=given.tokens, attention_mask=given.real.long(), global_attention_mask=everywhere.long(),
+            decoder_input_ids=given.target,
+        ).logits  # fmt: skip
+        found = model(given.tokens, given.target, Context(positions=given.positions, everywhere=everywhere))
+    assert_close(found, expected)
+
+
+def test_packed_documents_keep_their_own_everywhere(tmp_path: Path) -> None:
+    _, model = twins(tmp_path, LONGFORMER.architecture, LONGFORMER.config)
+    lengths, tokens = (11, 11, 5, 19), some_tokens(1, 46)
+    everywhere = torch.zeros(1, 46, dtype=torch.bool)
+    everywhere[0, [0, 4, 11, 30, 45]] = True
+    context = Context.packed(lengths, everywhere=everywhere)
+    with torch.no_grad():
+        packed = model.hidden(tokens, context)
+        rows = zip(tokens.split(lengths, 1), everywhere.split(lengths, 1), strict=True)
+        alone = [model.hidden(row, Context(everywhere=marked)) for row, marked in rows]
+    assert_close(packed, torch.cat(alone, 1))
+
+
+@pytest.mark.parametrize("name", ["LongformerForQuestionAnswering", "LongformerForMultipleChoice"])
+def test_the_question_sees_everything(name: str, tmp_path: Path) -> None:
+    reference, model = twins(tmp_path, name, LONGFORMER.config)
+    tokens = some_tokens(3, 16)
+    question = "Question" in name
+    tokens[:, 4] = tokens[:, 9] = tokens[:, 15] = 2  # the separators that the reference looks for
+    at = torch.arange(16).expand(3, -1)
+    everywhere = at < 4 if question else at > 5
+    with torch.no_grad():
+        expected = reference(tokens if question else tokens.unsqueeze(0))
+        found = model(tokens, Context(everywhere=everywhere))
+        with pytest.raises(RegardError, match="everywhere"):
+            model(tokens)
+    theirs = torch.stack((expected.start_logits, expected.end_logits), -1) if question else expected.logits[0]
+    assert_close(found, theirs)
+
+
+def test_a_class_is_read_off_the_end_of_the_repeated_source(tmp_path: Path) -> None:
+    config = {**BART.config, "num_labels": 3}
+    reference, model = twins(tmp_path, "BartForSequenceClassification", config)
+    given = batch([13, 7])
+    ends = given.real.sum(-1) - 1
+    tokens = given.tokens.clone()
+    tokens[torch.arange(2), ends] = 1  # the end token
+    target = torch.cat((torch.full((2, 1), 2), tokens[:, :-1]), 1)
+    with torch.no_grad():
+        expected = reference(tokens, attention_mask=given.real.long(), labels=torch.tensor([2, 0]))
+        found = model(tokens, target, given.context, Context(positions=given.positions))
+    assert_close(found, expected.logits)
+    assert_close(model.head.loss(found, torch.tensor([2, 0])) / 2, expected.loss)
+
+
+def test_a_body_without_a_head_is_read(tmp_path: Path) -> None:
+    reference, model = twins(tmp_path, "BartModel", BART.config)
+    tokens = some_tokens(2, 7)
+    with torch.no_grad():
+        expected = reference(tokens, decoder_input_ids=tokens.flip(1)).last_hidden_state
+        memory = model.encode(tokens)
+        assert_close(model.hidden(tokens.flip(1), Context(memory=memory)), expected)
+
+
+def test_half_a_t5_is_an_encoder(tmp_path: Path) -> None:
+    config = {"vocab_size": 31, "d_model": 14, "d_kv": 5, "d_ff": 17, "num_layers": 2, "num_heads": 3}
+    reference, model = twins(tmp_path, "T5EncoderModel", config)
+    assert isinstance(model, Transformer)
+    tokens = some_tokens(2, 7)
+    with torch.no_grad():
+        assert_close(model.hidden(tokens), reference(tokens).last_hidden_state)

@@ -138,25 +138,19 @@ def test_two_processes_are_one_training(tmp_path, task):
     code, _, err = finish(begin("train", path, "--out", tmp_path / "one"))
     assert code == 0, err
     for shard in ("replicate", "full"):
-        words = [
-            "train",
-            path,
-            "--out",
-            tmp_path / shard,
-            "--ranks",
-            2,
-            "--set",
-            f"train.machine.shard={shard}",
-            "--json",
-        ]
-        code, out, err = finish(begin(*words))
+        changes = ["--set", f"train.machine.shard={shard}", "--set", "train.machine.recompute=true", "--json"]
+        code, out, err = finish(begin("train", path, "--out", tmp_path / shard, "--ranks", 2, *changes))
         assert code == 0 and "Warning" not in err, err
         assert json.loads(out.splitlines()[-1])["outcome"] == "finished" and out.count('"outcome"') == 1
         (lines, weights), (again, found) = outcome(tmp_path / "one"), outcome(tmp_path / shard)
         assert [line[0::2] for line in lines] == [line[0::2] for line in again]
         assert [line[1] for line in again] == pytest.approx([line[1] for line in lines], rel=1e-6)
         for key in weights:
-            torch.testing.assert_close(found[key], weights[key], rtol=1e-4, atol=1e-5)
+            if not key.endswith(
+                ".k.bias"
+            ):  # softmax takes it away: its gradient is rounding, enlarged by Adam
+                close = {"rtol": 1e-4, "atol": 1e-5, "msg": lambda text, key=key: f"{key}: {text}"}
+                torch.testing.assert_close(found[key], weights[key], **close)
         assert (tmp_path / shard / "model" / "model.safetensors").is_file()
         assert [line["event"] for line in Run(tmp_path / shard).history()] == ["started", "finished"]
 

@@ -156,11 +156,13 @@ def write_where_one_cannot(ranks: Ranks, folder: Path, where: int) -> int:
     import resource
 
     tensors = {"model": {"w": torch.zeros(3000)}}
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
     if ranks.number == where:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
     try:
         checkpoint.write(folder, 3, tensors, {}, ranks)
     except RegardError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
         (folder.parent / f"{ranks.number}.txt").write_text(str(error))
         return 0
     return 1

@@ -18,7 +18,7 @@ def _always(subject: Subject) -> bool:
     return True
 
 
-def _trains(subject: Subject) -> bool:
+def _has_task(subject: Subject) -> bool:
     return subject.task is not None
 
 
@@ -28,6 +28,10 @@ def _of(*names: str) -> Callable[[Subject], bool]:
 
 def _run(subject: Subject) -> bool:
     return subject.run is not None
+
+
+def _has_data(subject: Subject) -> bool:
+    return not subject.made_up
 
 
 def _writes(subject: Subject) -> bool:
@@ -47,28 +51,26 @@ class Check:
 
 CHECKS = (  # each behind those that it rests on
     Check("vocabulary", "tokens", tokens.vocabulary),
-    Check("unknown", "tokens", tokens.unknown),
+    Check("unknown", "tokens", tokens.unknown, _has_data),
     Check("pad", "tokens", tokens.pad),
     Check("bos", "tokens", tokens.bos, after=("vocabulary",)),
-    Check(
-        "ids", "tokens", tokens.ids, _of("causal-lm", "masked-lm", "classification", "seq2seq"), after=("vocabulary",)
-    ),
     Check("finite", "numbers", numbers.finite, after=("vocabulary",)),
     Check("dropout", "numbers", numbers.dropout, after=("vocabulary", "finite")),
     Check("shift", "labels", labels.shift, masks.causal, after=("dropout",)),
     Check("eos", "labels", labels.eos, _writes, after=("shift",)),
     Check("place", "labels", labels.place, _of("masked-lm"), after=("dropout",)),
     Check("classes", "labels", labels.classes, _of("classification"), after=("dropout",)),
+    Check("ids", "tokens", tokens.ids, _has_task, after=("bos", "place", "classes")),
     Check("sight", "masks", masks.sight, after=("dropout",)),
     Check("documents", "masks", masks.documents, after=("dropout",)),
     Check("future", "masks", masks.future, masks.causal, after=("documents",)),
     Check("padding", "masks", masks.padding, after=("dropout",)),
-    Check("alone", "numbers", numbers.alone, after=("padding",)),
+    Check("alone", "numbers", numbers.alone, after=("padding", "future")),
     Check("packed", "numbers", numbers.packed, after=("documents",)),
     Check("cached", "numbers", numbers.cached, _writes, after=("future", "alone")),
-    Check("moved", "updates", updates.moved, _trains, after=("finite",)),
+    Check("moved", "updates", updates.moved, _has_task, after=("finite", "sight")),
     Check(
-        "accumulated", "updates", updates.accumulated, _trains, after=("packed", "shift", "place", "classes", "moved")
+        "accumulated", "updates", updates.accumulated, _has_task, after=("packed", "shift", "place", "classes", "moved")
     ),
     Check("tied", "files", files.tied),
     Check("saved", "files", files.saved, after=("tied", "finite", "classes")),

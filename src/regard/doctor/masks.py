@@ -10,9 +10,11 @@ from torch import Tensor
 from regard.doctor.finding import Verdict, bad, good
 from regard.doctor.laid import LAYOUTS, Laid, Question, Seen, question, trained
 from regard.doctor.subject import Subject
+from regard.layers import Experts
 from regard.words import say
 
 REINSTALL = "python -m pip install --force-reinstall --no-deps regard"
+ROUNDING = 1e-5  # of the largest output, where sums have another order
 CUTS = 3  # places in each document after which the rest is hidden
 
 
@@ -106,11 +108,19 @@ def _felt(asked: Question, before: Seen, hidden: list[Tensor], rows: Tensor) -> 
     for side, seen, concealed in zip(asked.sides, before.felt(rows), hidden, strict=True):
         if (leak := seen & concealed).any():
             return _where(side, leak)
-    after = asked.look(hidden)
-    if torch.equal(after.out[rows], before.out[rows]):
+    if _same(asked, asked.look(hidden).out[rows], before.out[rows]):
         return None
     side, concealed = next((s, h) for s, h in zip(asked.sides, hidden, strict=True) if h.any())
     return _where(side, concealed)
+
+
+def _same(asked: Question, found: Tensor, expected: Tensor) -> bool:
+    """To the bit; but an expert's product has as many rows as tokens came to it, and the order of its sums goes by
+    their number."""
+    if any(isinstance(module, Experts) for module in asked.model.modules()):
+        found, expected = found.detach(), expected.detach()
+        return float((found - expected).abs().max()) <= ROUNDING * max(1.0, float(expected.abs().max()))
+    return torch.equal(found, expected)
 
 
 def _where(side: Laid, found: Tensor) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard import models
 from regard.doctor import surroundings
 from regard.doctor.finding import Verdict, bad, doubtful, good
 from regard.doctor.masks import REINSTALL
@@ -38,10 +39,12 @@ def moved(subject: Subject) -> Verdict:
     model = copy.deepcopy(subject.model)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     patterns = subject.recipe.train.freeze
+    family = models.empty(subject.model.config)
+    fixed = {name for name, parameter in family.named_parameters() if not parameter.requires_grad}
     with _training(subject, model) as training:
         training.update()
     after = {name: parameter.detach().cpu() for name, parameter in training.model.named_parameters()}
-    frozen = {name for name in before if any(fnmatchcase(name, pattern) for pattern in patterns)}
+    frozen = {name for name in before if name in fixed or any(fnmatchcase(name, pattern) for pattern in patterns)}
     still = [name for name in before if torch.equal(before[name].cpu(), after[name])]
     melted = sorted(frozen - set(still))
     stuck = [name for name in still if name not in frozen and not _ignored_by_softmax(name)]

@@ -134,12 +134,13 @@ class Sharded:
     """
 
     def __init__(self, model: nn.Module, task: Task, device: torch.device, ranks: Ranks):
+        from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import FSDPModule, fully_shard
 
         self.plain, self.writers, self.ranks = model, ranks, ranks
         self.model = copy.deepcopy(model).to(device)
         self.objective = Objective(self.model, task)
-        mesh = dist.init_device_mesh(device.type, (ranks.count,))
+        mesh = init_device_mesh(device.type, (ranks.count,))
         blocks = [block for module in self.model.modules() for block in getattr(module, "blocks", ())]
         for block in dict.fromkeys(blocks):
             fully_shard(block, mesh=mesh)

@@ -1,12 +1,17 @@
-"""Puts the table of a finished demo into both READMEs, between their markers.
+"""Puts the table of a finished demo, or that of the families, into both READMEs, between their markers.
 
 python tools/readme.py demo-run
+python tools/readme.py families                 # runs the tests of the families (minutes)
+python tools/readme.py families results.json    # what a run with REGARD_FAMILIES_OUT=results.json left
 """
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +61,56 @@ DIGITS = {"bits_per_character": 2, "accuracy": 3, "chrf": 1, "exact_match": 3}
 MEASURES = {"poems": ("bits_per_character",), "reviews": ("accuracy",), "translation": ("chrf", "exact_match")}
 
 
+# What each test of tests/families/test_every_family.py shows, in the order of the columns.
+SHOWN = {
+    "outputs": ("outputs", "输出"),
+    "hidden_states": ("every layer", "每一层"),
+    "loss": ("loss", "损失"),
+    "generation": ("greedy and beams", "贪心与束搜索"),
+    "back": ("written back", "写回"),
+    "padding": ("padding", "填充"),
+    "cache": ("cache", "缓存"),
+    "future": ("no future", "不看未来"),
+}
+FAMILY_HEADS = {"README.md": ("`model_type`", "file", 0), "README.zh.md": ("`model_type`", "文件", 1)}
+
+
 def main(folder: Path) -> None:
     for page, words in WORDS.items():
-        path = ROOT / page
-        table = "\n".join([row(HEADS[page]), row(("---",) * 4), *rows(folder, words)])
-        marked = f"<!-- demo-table -->\n{table}\n<!-- /demo-table -->"
-        text = path.read_text(encoding="utf-8")
-        before, _, rest = text.partition("<!-- demo-table -->")
-        path.write_text(before + marked + rest.partition("<!-- /demo-table -->")[2], encoding="utf-8")
+        put(page, "demo-table", [row(HEADS[page]), row(("---",) * 4), *rows(folder, words)])
+
+
+def families(results: Path | None) -> None:
+    held = json.loads((results or tested()).read_text(encoding="utf-8"))
+    from regard import models
+
+    for page, (name, file, language) in FAMILY_HEADS.items():
+        shown = [words[language] for words in SHOWN.values()]
+        table = [row((name, file, *shown)), row(("---",) * (2 + len(shown)))]
+        for kind in sorted(held, key=lambda kind: (models.of_type(kind) or "", kind)):
+            link = f"[{models.of_type(kind)}.py](src/regard/models/{models.of_type(kind)}.py)"
+            marks = [{True: "✓", False: "✗", None: ""}[held[kind].get(test)] for test in SHOWN]
+            table.append(row((f"`{kind}`", link, *marks)))
+        put(page, "family-table", table)
+
+
+def tested() -> Path:
+    """Runs the tests of the families; what held of each model type."""
+    out = Path(tempfile.mkdtemp()) / "families.json"
+    command = [sys.executable, "-m", "pytest", "tests/families/test_every_family.py"]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"REGARD_FAMILIES_OUT": str(out)}, check=False)
+    return out
+
+
+def put(page: str, marker: str, table: list[str]) -> None:
+    path = ROOT / page
+    text = path.read_text(encoding="utf-8")
+    opening, closing = f"<!-- {marker} -->", f"<!-- /{marker} -->"
+    before, found, rest = text.partition(opening)
+    if not found:
+        sys.exit(f"{page} has no {opening}")
+    marked = "\n".join([opening, *table, closing])
+    path.write_text(before + marked + rest.partition(closing)[2], encoding="utf-8")
 
 
 def rows(folder: Path, words: dict[str, str]) -> list[str]:
@@ -88,4 +135,7 @@ def row(cells: tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    if sys.argv[1] == "families":
+        families(Path(sys.argv[2]) if len(sys.argv) > 2 else None)
+    else:
+        main(Path(sys.argv[1]))

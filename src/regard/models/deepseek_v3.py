@@ -13,7 +13,7 @@ from regard.config import Problem, at_least, between, verify
 from regard.models import decoder, rope, shared
 from regard.weights import foreign
 from regard.weights.layouts import Interleaved
-from regard.weights.table import Op, Table, Tie, rows, same, with_endings
+from regard.weights.table import Op, Past, Table, Tie, rows, same, with_endings
 
 _ROPE = rope.Rope()
 
@@ -165,6 +165,7 @@ TABLE = Table(
         """),
         *decoder.EXPERTS,
         Tie("lm_head.weight", "model.embed_tokens.weight"),
+        Past("model.layers.*."),
     ),
 )  # fmt: skip
 
@@ -183,12 +184,12 @@ FIELDS = foreign.Fields(
         "first_k_dense_replace": "moe.first",
     },
     only={
-        "num_nextn_predict_layers": (0,), "scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",),
+        "scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",),
         "moe_layer_freq": (1,),
     },
     harmless=frozenset({
         "num_key_value_heads", "head_dim", "qk_head_dim", "ep_size", "pretraining_tp", "aux_loss_alpha", "seq_aux",
-        "output_router_logits",
+        "output_router_logits", "num_nextn_predict_layers",
     }),
     default=decoder.LLAMA_DEFAULTS | {"attention_bias": False, "rope_interleave": True},
 )  # fmt: skip
@@ -208,4 +209,5 @@ def write(config: Config) -> dict[str, Any]:
     wants = config.attention
     made = decoder.written(config, FIELDS, HEADS, _ACTIVATION)
     made |= rope.write(wants.rope, rope.MSCALE if wants.rope.scaling == "yarn" else None)
-    return made | {"model_type": "deepseek_v3", "num_key_value_heads": wants.heads}
+    own = {"num_key_value_heads": wants.heads, "num_nextn_predict_layers": 0}
+    return made | {"model_type": "deepseek_v3", **own}

@@ -87,7 +87,9 @@ FIELDS = foreign.Fields(
         "layer_norm_eps": "eps", "hidden_dropout": "dropout", "tie_word_embeddings": "tied",
         "use_parallel_residual": "parallel", "attention_bias": "bias",
     },
-    harmless=frozenset({"attention_dropout", "classifier_dropout"}),
+    harmless=frozenset({
+        "attention_dropout", "classifier_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob",
+    }),
     default={
         "layer_norm_eps": 1e-5, "hidden_dropout": 0.0, "tie_word_embeddings": False, "use_parallel_residual": True,
         "attention_bias": True,

@@ -96,7 +96,12 @@ FIELDS = {
         same=_SIZES | {"sliding_window": "attention.window"},
         default=_DEFAULTS | {"sliding_window": 4096, "num_key_value_heads": 8},
     ),
-    "qwen2": foreign.Fields(same=_SIZES, harmless=frozenset({"max_window_layers"}), default=_DEFAULTS),
+    "qwen2": foreign.Fields(
+        same=_SIZES,
+        only={"use_mrope": (False,)},
+        harmless=frozenset({"max_window_layers"}),
+        default=_DEFAULTS,
+    ),
 }
 HEADS = {"llama": decoder.names("Llama"), "mistral": decoder.names("Mistral"), "qwen2": decoder.names("Qwen2")}
 _ACTIVATION = ("hidden_act", "silu")

@@ -38,6 +38,7 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
 }
 MOST_LABELS = 1 << 20
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
+               "gelu_fast": "gelu_tanh",
                "silu": "silu", "swish": "silu"}  # fmt: skip
 
 

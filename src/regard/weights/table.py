@@ -96,10 +96,17 @@ class Tie:
 @dataclass(frozen=True)
 class Drop:
     """Something stored that is no parameter (an index, a mask): not read, and written only if ``make`` can compute it
-    out of the model."""
+    out of the model. A name that ends in a dot stands for all that begin with it."""
 
     theirs: str
     make: Callable[[Any], Tensor] | None = None
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is stored of the layer after the last, which is no part of the model (DeepSeek-V3's, for guessing ahead)."""
+
+    theirs: str
 
 
 @dataclass(frozen=True)
@@ -116,7 +123,7 @@ class Table:
     """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them. ``old``:
     endings of names in older files -> what they became."""
 
-    rows: tuple[Row | Tie | Drop, ...]
+    rows: tuple[Row | Tie | Drop | Past, ...]
     prefix: str = ""
     old: Mapping[str, str] = field(default_factory=dict)
 
@@ -223,6 +230,9 @@ def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie
     filled: set[str] = set()
     layers = 1 + max((int(part) for name in parameters for part in name.split(".") if part.isdigit()), default=-1)
     for one in table.rows:
+        if isinstance(one, Past):
+            yield _at(Drop(one.theirs), layers, table.prefix, prefix)
+            continue
         text = one.theirs if isinstance(one, Row) else (one.theirs,)
         for layer in range(layers if any("*" in name for name in text) else 1):
             made = _at(one, layer, table.prefix, prefix)
@@ -261,7 +271,8 @@ def _faults(
     others = {one.theirs for one in rows if not isinstance(one, Row)}
     yield from (("twice", name) for name in tensors.twice())
     yield from (("missing", name) for name in sorted(used - stored))
-    yield from (("unknown", name) for name in sorted(stored - used - others))
+    dropped = tuple(name for name in others if name.endswith("."))
+    yield from (("unknown", name) for name in sorted(stored - used - others) if not name.startswith(dropped))
     yield from (("unfilled", name) for name in sorted(parameters.keys() - {name for one in plan for name in one.ours}))
     for one in rows:
         if isinstance(one, Tie) and one.theirs in stored - used and one.first in stored:

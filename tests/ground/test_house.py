@@ -15,7 +15,17 @@ from house import PACKAGE, ROOMS, ROOT, classes, dotted, functions, imports, mod
 
 from regard.models import families
 
-OPTIONAL = {"matplotlib", "datasets", "pyarrow", "sacrebleu", "tensorboard", "jieba", "transformers", "sentencepiece"}
+OPTIONAL = {
+    "matplotlib",
+    "datasets",
+    "pyarrow",
+    "sacrebleu",
+    "tensorboard",
+    "jieba",
+    "pypinyin",
+    "transformers",
+    "sentencepiece",
+}
 NO_TORCH = ("regard", "regard.words", "regard.errors", "regard.limits", "regard.config", "regard.cli")
 FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "torch.save"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "shelve", "marshal", "yaml", "joblib"}

@@ -64,8 +64,12 @@ def _curves(section: Curves, screen: Console) -> None:
         return readable(str(spoken(label, language())))
 
     screen.print(Text(said(section.title), style="bold"))
-    screen.print(Text(said(section.y), style="dim"))
-    screen.print(plot.chart(section.curves, width=min(screen.width, 100)))
+    if section.y:
+        screen.print(Text(said(section.y), style="dim"))
+    curves = section.curves
+    if len(curves) > 1:  # their bands would run through each other
+        curves = [replace(one, low=None, high=None) for one in curves]
+    screen.print(plot.chart(curves, width=min(screen.width, 100)))
     screen.print(Text(said(section.x), style="dim"))
     if len(section.curves) > 1:
         screen.print(plot.legend(section.curves, [said(one.name) for one in section.curves]))

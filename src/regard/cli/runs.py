@@ -1,19 +1,21 @@
-"""`regard runs`: the runs of a folder, one of them in full, or what sets two apart."""
+"""`regard runs`: the runs of a folder, one of them in full, what sets two apart, and the disk they take."""
 
 from __future__ import annotations
 
-import math
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from regard.cli.command import Verbs, answer, argument
+from regard.cli.command import Verbs, answer, argument, notes, option, wants_json
+from regard.cli.mistakes import Mistake
 from regard.words import say
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from regard.report.sections import Report, Section
     from regard.train.run import Run
 
 
@@ -35,44 +37,99 @@ def list_(folder: str) -> None:
 
 @command.verb("show")
 @argument("run", type=click.Path())
-def show(run: str) -> None:
+@option("--html", type=click.Path(dir_okay=False))
+def show(run: str, html: str | None) -> None:
+    from regard.cli import reports
     from regard.train.run import Run
 
     found = Run.open(run)
-    updates, scores = found.updates(), found.scores()
-    document = {**summary(found), "history": found.history(), "updates": updates, "scores": scores}
-    answer(document, lambda screen: draw(screen, found, updates, scores))
+    updates, scores, history = found.updates(), found.scores(), found.history()
+    document = {**summary(found), "history": history, "updates": updates, "scores": scores}
+    report = in_full(found, updates, scores, history)
+    reports.write(report, html, None)
+    answer(document, lambda screen: reports.show(report, screen))
 
 
 @command.verb("diff")
 @argument("one", type=click.Path())
 @argument("other", type=click.Path())
-def diff(one: str, other: str) -> None:
-    from regard.train.recipe import differences
+@option("--no-scores", is_flag=True)
+def diff(one: str, other: str, no_scores: bool) -> None:
+    from regard.cli.diff import compare
+
+    compare(one, other, {"no_scores": no_scores})
+
+
+@command.verb("rm")
+@argument("runs", type=click.Path(), nargs=-1, required=True, metavar="RUN...")
+@option("--checkpoints", is_flag=True)
+@option("--yes", is_flag=True)
+def rm(runs: tuple[str, ...], checkpoints: bool, yes: bool) -> None:
+    from regard.train import remove
     from regard.train.run import Run
 
-    left, right = Run.open(one), Run.open(other)
-    changed = {key: [a, b] for key, a, b in differences(left.recipe, right.recipe)}
-    reached = [summary(left), summary(right)]
-    results = {key: [reached[0][key], reached[1][key]] for key in ("step", "loss", "best", "hours")}
-    answer(
-        {"runs": [one, other], "recipe": changed, "results": results},
-        lambda screen: compare(screen, [one, other], {**changed, **results}),
-    )
+    found = [Run(path) for path in dict.fromkeys(runs)]
+    for run in found:  # all of them, before anything is asked or deleted
+        remove.refuse(run)
+    parts = {run: remove.spare(run) if checkpoints else [run.folder] for run in found}
+    taken = {run: sum(map(remove.size, paths)) for run, paths in parts.items()}
+    if not yes and any(parts.values()):
+        ask({str(run.folder): taken[run] for run in found}, checkpoints)
+    freed = {}
+    for run in found:
+        freed[str(run.folder)] = remove.thin(run, warn) if checkpoints else remove.remove(run)
+    swept = sum(sweep(folder) for folder in dict.fromkeys(run.folder.resolve().parent for run in found))
+    key = "cli_runs.thinned" if checkpoints else "cli_runs.removed"
+    lines = [say(key, run=run, size=megabytes(count)) for run, count in freed.items()]
+    lines += [say("cli_runs.swept", size=megabytes(swept))] if swept else []
+    document = {"checkpoints": checkpoints, "freed": freed, "left_over": swept}
+    answer(document, lambda screen: screen.print("\n".join(lines), markup=False, soft_wrap=True))
+
+
+def ask(taken: dict[str, int], checkpoints: bool) -> None:
+    """Leave unless somebody says yes."""
+    if wants_json() or not sys.stdin.isatty():
+        raise Mistake("cli_runs.needs_yes")
+    for run, count in taken.items():
+        notes().print(f"  {run}  {megabytes(count)}", markup=False, soft_wrap=True)
+    key = "cli_runs.ask_checkpoints" if checkpoints else "cli_runs.ask"
+    if not click.confirm(say(key, size=megabytes(sum(taken.values()))), err=True):
+        raise click.exceptions.Exit(1)
+
+
+def sweep(folder: Path) -> int:
+    """Delete what interrupted deletions left; the bytes that it took."""
+    import shutil
+
+    from regard.train import remove
+
+    total = 0
+    for left in remove.left_over(folder):
+        total += remove.size(left)
+        shutil.rmtree(left)
+    return total
+
+
+def warn(error: Exception) -> None:
+    notes().print(str(error), markup=False, soft_wrap=True)
 
 
 def show_all(folder: str) -> None:
     """Every run of a folder, a line each; one that cannot be read says why in its line."""
     from regard.errors import RegardError
+    from regard.train import remove
     from regard.train.run import runs
 
     found: list[dict[str, Any]] = []
     for run in runs(folder):
         try:
-            found.append(summary(run))
+            found.append({**summary(run), "spare": sum(map(remove.size, remove.spare(run)))})
         except RegardError as error:
-            found.append({"run": str(run.folder), "status": "unreadable", "why": str(error)})
-    answer({"folder": folder, "runs": found}, lambda screen: table(screen, folder, found))
+            found.append({"run": str(run.folder), "status": "unreadable", "why": str(error), "bytes": run.size})
+    left = sum(map(remove.size, remove.left_over(Path(folder))))
+    disk = {"bytes": sum(line["bytes"] for line in found) + left, "left_over": left}
+    disk["spare"] = sum(line.get("spare", 0) for line in found) + left
+    answer({"folder": folder, "runs": found, **disk}, lambda screen: table(screen, folder, found, disk))
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -91,65 +148,121 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def table(screen: Console, folder: str, found: list[dict[str, Any]]) -> None:
+def table(screen: Console, folder: str, found: list[dict[str, Any]], disk: dict[str, int]) -> None:
     from rich.table import Table
     from rich.text import Text
 
     if not found:
         screen.print(say("cli_runs.none", folder=folder), markup=False)
-        return
-    grid = Table(box=None, pad_edge=False)
-    for name in ("run", "task", "steps", "loss", "best", "size", "status"):
-        side = "right" if name in ("steps", "loss", "size") else "left"
-        grid.add_column(say(f"cli_runs.column.{name}"), justify=side)
-    for line in found:
-        name = Text(Path(line["run"]).name)
-        if "why" in line:
-            grid.add_row(name, Text(line["why"]))
-            continue
-        steps = f"{line['step']:,}/{line['steps']:,}"
-        size = f"{line['bytes'] / 1e6:,.1f} MB"
-        status = say(f"cli_runs.status.{line['status']}")
-        grid.add_row(name, line["task"], steps, number(line["loss"]), score(line["best"]), size, status)
-    screen.print(grid)
+    else:
+        grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for name in ("run", "task", "steps", "loss", "best", "size", "spare", "status"):
+            side = "right" if name in ("steps", "loss", "size", "spare") else "left"
+            grid.add_column(say(f"cli_runs.column.{name}"), justify=side)
+        for line in found:
+            name = Text(Path(line["run"]).name)
+            if "why" in line:
+                grid.add_row(name, Text(line["why"]))
+                continue
+            steps = f"{line['step']:,}/{line['steps']:,}"
+            status = say(f"cli_runs.status.{line['status']}")
+            sizes = [megabytes(line[key]) if line[key] else "-" for key in ("bytes", "spare")]
+            grid.add_row(name, line["task"], steps, number(line["loss"]), best(line["best"]), *sizes, status)
+        screen.print(grid)
+        screen.print()
+        screen.print(say("cli_runs.disk", size=megabytes(disk["bytes"])), markup=False, soft_wrap=True)
+    if disk["spare"]:
+        said = say("cli_runs.could_free", size=megabytes(disk["spare"]), folder=folder)
+        screen.print(said, markup=False, soft_wrap=True)
 
 
-def draw(screen: Console, run: Run, updates: list[dict[str, Any]], scores: list[dict[str, Any]]) -> None:
-    """A run in full: what it is, and its curves."""
-    from regard.report.terminal import sparkline
+def in_full(run: Run, updates: list[dict[str, Any]], scores: list[dict[str, Any]], history: list[Any]) -> Report:
+    """A run in full: what it is, its curves, what happened to it, what it takes on the disk."""
+    from regard.report.sections import Report, message
 
     line = summary(run)
-    said = {"status": say(f"cli_runs.status.{line['status']}"), "hours": f"{line['hours']:.2f}"}
-    lines = [f"{run.folder}  {run.recipe.about.title}", f"{line['task']}, {line['family']}, {run.recipe.data.train}"]
-    lines.append(say("cli_runs.progress", step=line["step"], steps=line["steps"], **said))
+    status = message(f"cli_runs.status.{line['status']}")
+    hours = f"{line['hours']:.2f}"
+    progress = message("cli_runs.progress", step=line["step"], steps=line["steps"], status=status, hours=hours)
+    recipe = run.recipe
+    facts = [(message("cli_runs.column.task"), f"{line['task']}, {line['family']}")]
+    facts += [(message("cli_runs.data"), recipe.data.train), (message("cli_runs.column.status"), progress)]
+    facts += [(message("cli_runs.column.best"), best(line["best"]))] if scores else []
+    title = f"{run.folder}  {recipe.about.title}".strip()
+    sections = [*curves(updates, scores), happened(history), *disk(run)]
+    return Report(title=title, facts=facts, sections=sections)
+
+
+def curves(updates: list[dict[str, Any]], scores: list[dict[str, Any]]) -> list[Section]:
+    """The loss of every update, and the primary score of every scoring with its interval."""
+    from regard.report.sections import Curve, Curves, message
+
+    found: list[Section] = []
+    step = message("cli_runs.column.steps")
     if updates:
-        losses = [update["loss"] for update in updates]
-        lines += ["", say("cli_runs.curve", name="loss", first=losses[0], last=losses[-1]), sparkline(losses)]
+        loss = message("cli_runs.column.loss")
+        curve = Curve(name=loss, x=[line["step"] for line in updates], y=[line["loss"] for line in updates])
+        ends = {"first": f"{updates[0]['loss']:.4g}", "last": f"{updates[-1]['loss']:.4g}"}
+        title = message("cli_runs.curve", name=loss, **ends)
+        found.append(Curves(title=title, curves=[curve], x=step))
     if scores:
         name = next(iter(scores[0]["held_out"]))
-        values = [math.nan if (value := entry["held_out"][name]["value"]) is None else value for entry in scores]
-        lines += ["", say("cli_runs.curve", name=name, first=values[0], last=values[-1]), sparkline(values)]
-        lines.append(say("cli_runs.best", score=score(line["best"])))
-    screen.print("\n".join(lines), markup=False, soft_wrap=True)
+        lines = [entry["held_out"][name] for entry in scores]
+        parts = {
+            key: [float("nan") if one[key] is None else one[key] for one in lines] for key in ("value", "low", "high")
+        }
+        label = message(f"tasks.score.{name}")
+        curve = Curve(
+            name=label, x=[entry["step"] for entry in scores], y=parts["value"], low=parts["low"], high=parts["high"]
+        )
+        ends = {"first": f"{parts['value'][0]:.4g}", "last": f"{parts['value'][-1]:.4g}"}
+        title = message("cli_runs.curve", name=label, **ends)
+        found.append(Curves(title=title, curves=[curve], x=step, note=message("cli_runs.band")))
+    return found
 
 
-def compare(screen: Console, names: list[str], rows: dict[str, list[Any]]) -> None:
-    from rich.markup import escape
-    from rich.table import Table
-    from rich.text import Text
+def happened(history: list[dict[str, Any]]) -> Section:
+    """When it was started, stopped, resumed, finished."""
+    from regard.report.sections import Table, message
 
-    grid = Table("", *(escape(name) for name in names), box=None, pad_edge=False)
-    for key, pair in rows.items():
-        shown = [score(value) if key == "best" else number(value) for value in pair]
-        grid.add_row(key, *(Text(value) for value in shown))
-    screen.print(grid)
+    rows = []
+    for line in history:
+        versions = line.get("versions", {})
+        what = {key: versions[key] for key in ("regard", "torch") if key in versions}
+        what |= {key: line[key] for key in ("step", "best_step", "run") if line.get(key) is not None}
+        told = ", ".join(f"{key} {value}" for key, value in what.items())
+        rows.append((line["time"][:19].replace("T", " "), message(f"cli_runs.event.{line['event']}"), told))
+    columns = [message(f"cli_runs.history.{name}") for name in ("time", "event", "what")]
+    return Table(title=message("cli_runs.history.title"), columns=columns, rows=rows)
 
 
-def score(best: dict[str, Any] | None) -> str:
-    return "-" if best is None else f"{best['name']} {best['value']:.4g} ({best['step']:,})"
+def disk(run: Run) -> list[Section]:
+    """What it takes, part by part, and what could be freed."""
+    from regard.report.sections import Note, Table, message
+    from regard.train import remove
+
+    parts = {path.name: remove.size(path) for path in sorted(run.folder.iterdir())}
+    rows = [(name, megabytes(count)) for name, count in sorted(parts.items(), key=lambda one: -one[1])[:5]]
+    columns = ["", message("cli_runs.column.size")]
+    found: list[Section] = [
+        Table(title=message("cli_runs.on_disk", size=megabytes(run.size)), columns=columns, rows=rows)
+    ]
+    spare = remove.spare(run)
+    if spare:
+        free = megabytes(sum(map(remove.size, spare)))
+        found.append(Note(text=message("cli_runs.spare", count=len(spare), size=free, run=run.folder.as_posix())))
+    return found
+
+
+def best(found: dict[str, Any] | None) -> str:
+    return "-" if found is None else f"{found['name']} {found['value']:.4g} ({found['step']:,})"
 
 
 def number(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def megabytes(count: int) -> str:
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from rich.text import Text
@@ -17,8 +17,9 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # by row and c
 def chart(curves: Sequence[Curve], *, width: int = 76, height: int = 12) -> Text:
     """The curves over a common x, in at most `width` columns and `height` lines and one for the x axis.
 
-    Points that fall into one column of dots are drawn as their mean; a gap in the values is a gap in the line. A
-    curve's `low` and `high` are drawn faintly. Empty where there is nothing finite to draw.
+    Points that fall into one column of dots are drawn as their mean, and faintly from the least to the largest, so that
+    a spike is seen; a gap in the values is a gap in the line. A curve's `low` and `high` are drawn faintly. Empty where
+    there is nothing finite to draw.
     """
     drawn = [_Points.of(one) for one in curves]
     everything = [one for one in drawn if one.x.size]
@@ -33,6 +34,7 @@ def chart(curves: Sequence[Curve], *, width: int = 76, height: int = 12) -> Text
     for points, colour in zip(drawn, _cycle(len(drawn)), strict=True):
         for edge in points.edges:
             canvas.line(points.x, edge, f"{colour} dim")
+        canvas.ranges(points.x, points.y, f"{colour} dim")
     for points, colour in zip(drawn, _cycle(len(drawn)), strict=True):
         canvas.line(points.x, points.y, colour)
     return _framed(canvas, ticks, margin, (left, right))
@@ -79,16 +81,17 @@ class _Canvas:
         self.styles: dict[tuple[int, int], str] = {}
 
     def line(self, x: np.ndarray, y: np.ndarray, style: str) -> None:
-        columns = np.rint(_share(x, *self.x) * (2 * self.width - 1)).astype(np.int64)
         before: tuple[int, int] | None = None
-        for column in np.unique(columns):
-            inside = y[columns == column]
-            if np.isnan(inside).all():
-                before = None
-                continue
-            row = round((1 - float(_share(float(np.nanmean(inside)), *self.y))) * (4 * self.height - 1))
-            self._stroke(before or (int(column), row), (int(column), row), style)
-            before = (int(column), row)
+        for column, inside in self._columns(x, y):
+            here = None if not inside.size else (column, self._row(float(inside.mean())))
+            if here is not None:
+                self._stroke(before or here, here, style)
+            before = here
+
+    def ranges(self, x: np.ndarray, y: np.ndarray, style: str) -> None:
+        for column, inside in self._columns(x, y):
+            if inside.size > 1:
+                self._stroke((column, self._row(float(inside.min()))), (column, self._row(float(inside.max()))), style)
 
     def rows(self) -> list[Text]:
         lines = []
@@ -99,6 +102,16 @@ class _Canvas:
                 line.append(chr(0x2800 + dots) if dots else " ", style=self.styles.get((at, column), ""))
             lines.append(line)
         return lines
+
+    def _columns(self, x: np.ndarray, y: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Each column of dots in turn with the finite values that fall into it."""
+        columns = np.rint(_share(x, *self.x) * (2 * self.width - 1)).astype(np.int64)
+        for column in np.unique(columns):
+            inside = y[columns == column]
+            yield int(column), inside[~np.isnan(inside)]
+
+    def _row(self, value: float) -> int:
+        return round((1 - float(_share(value, *self.y))) * (4 * self.height - 1))
 
     def _stroke(self, start: tuple[int, int], end: tuple[int, int], style: str) -> None:
         steps = max(abs(end[0] - start[0]), abs(end[1] - start[1]), 1)

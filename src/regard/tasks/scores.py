@@ -242,7 +242,9 @@ def draws(examples: int, seed: int = 0) -> Iterator[np.ndarray]:
     """
     generator = np.random.default_rng([seed, examples])
     for rounds in batches(ROUNDS, examples):
-        yield generator.multinomial(examples, np.full(examples, 1 / examples), size=rounds).astype(np.float64)
+        drawn = generator.integers(0, examples, size=(rounds, examples))
+        drawn += np.arange(rounds)[:, None] * examples  # each round counts in a stretch of its own
+        yield np.bincount(drawn.ravel(), minlength=rounds * examples).reshape(rounds, examples).astype(np.float64)
 
 
 def batches(rounds: int, examples: int) -> Iterator[int]:

@@ -87,6 +87,11 @@ def same_tokens(one: Subject, other: Subject, rows: Rows) -> bool:
     return all(one.bundle.tokenizer.encode(text) == other.bundle.tokenizer.encode(text) for text in texts)
 
 
+def per_token(task: Task, score: str) -> bool:
+    """Whether a score of this task depends on how texts are cut into tokens."""
+    return score in ("perplexity", "nats_per_token") or task.name == "masked-lm"
+
+
 def keys(rows: Source | Rows) -> set[bytes]:
     return {key(rows[number]) for number in range(len(rows))}
 

@@ -192,9 +192,10 @@ class Metrics:
 
 
 def runs(folder: str | os.PathLike[str] = "runs") -> list[Run]:
-    """The runs directly in a folder, by name."""
+    """The runs directly in a folder, by name; what begins with a dot is half deleted (see train/remove.py)."""
     folder = Path(folder)
-    return [Run(path) for path in sorted(folder.iterdir()) if Run(path).exists] if folder.is_dir() else []
+    paths = sorted(path for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    return [Run(path) for path in paths if Run(path).exists]
 
 
 def fresh(name: str, folder: str | os.PathLike[str] = "runs") -> Path:

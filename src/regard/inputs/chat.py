@@ -1,12 +1,12 @@
 """Chat templates out of a model's folder, rendered where they can do no harm.
 
     with chat.load(folder, tokenizer) as template:
-        text = template.render([{"role": "user", "content": "你好"}])
-    ids = tokenizer.encode_marked(text)
+        ids = tokenizer.encode_parts(template.parts([{"role": "user", "content": "你好"}]))
 
 A template is a program (Jinja) that came with a file. It runs in a process of its own (inputs/sandbox.py), which holds
 nothing worth stealing, is bounded in memory and time, and is ended when a second is over. Only the folder gives a
-template, and only the caller of `render` names what it is told: nothing in a message can replace either.
+template, and only the caller of `render` names what it is told: nothing in a message can replace either. Control tokens
+are what the template writes: one that is merely spelled in a message is text, and reaches the model as text.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import contextlib
 import json
 import os
 import queue
+import re
 import subprocess
 import sys
 import threading
@@ -35,6 +36,7 @@ STARTING = 30.0  # until the process is there: what a busy machine may take for 
 MOST_MESSAGES = 8 << 20  # characters of the messages as JSON
 
 Message = Mapping[str, Any]
+_OPEN, _CLOSE = "\ue000", "\ue001"  # private characters, around the number of what stood there
 
 
 def load(folder: str | os.PathLike[str], tokenizer: Tokenizer) -> Chat:
@@ -43,7 +45,8 @@ def load(folder: str | os.PathLike[str], tokenizer: Tokenizer) -> Chat:
     names = {f"{role}_token": name for role, name in tokenizer.roles.items()}
     if (path / FILE).is_file():
         file = limits.member(path, FILE)
-        return Chat(limits.read_text(file, most=LARGEST), where=str(file), names=names)
+        source = limits.read_text(file, most=LARGEST)
+        return Chat(source, where=str(file), names=names, controls=tokenizer.spelled)
     where, told = str(path / "tokenizer_config.json"), tokenizer.settings.get("chat_template")
     if isinstance(told, list | tuple):  # several, by name; "default" is the one for talking
         named = {one.get("name"): one.get("template") for one in told if isinstance(one, Mapping)}
@@ -52,21 +55,26 @@ def load(folder: str | os.PathLike[str], tokenizer: Tokenizer) -> Chat:
         raise BadFileError("inputs.chat.none", folder=str(path), file=FILE)
     if not isinstance(told, str):
         raise BadFileError("inputs.chat.broken", where=where, why="chat_template")
-    return Chat(told, where=where, names=names)
+    return Chat(told, where=where, names=names, controls=tokenizer.spelled)
 
 
 class Chat:
     """One template, compiled in a process that lives until `close`, the end of a `with`, or a rendering that takes too
     long; after that, the next rendering starts another.
 
-    `where` is what errors call the template; `names` are what it may use besides messages: bos_token, eos_token, …
+    `where` is what errors call the template; `names` are what it may use besides messages: bos_token, eos_token, …;
+    `controls` are the spellings of control tokens, which mean nothing in a message.
     """
 
-    def __init__(self, source: str, *, where: str, names: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, source: str, *, where: str, names: Mapping[str, str] | None = None, controls: Sequence[str] = ()
+    ) -> None:
         if len(source) > LARGEST:
             raise BadFileError("limits.too_large", where=where, most=f"{LARGEST >> 10} KiB")
         need("jinja2", extra="chat")
         self._source, self._where, self._names = source, where, dict(names or {})
+        self._controls = sorted({_OPEN, *controls}, key=len, reverse=True)
+        self._spelled = re.compile("|".join(map(re.escape, self._controls)))
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._turn = threading.Lock()
@@ -81,15 +89,40 @@ class Chat:
         A message is {"role": …, "content": …}. Raises BadFileError if the template is broken, unsafe or takes too
         much; RegardError if it refuses these messages, in its own words.
         """
-        names = {**self._names, "add_generation_prompt": answer, "tools": None if tools is None else list(tools)}
-        line = _request(messages, names)
+        return "".join(text for text, _ in self.parts(messages, answer=answer, tools=tools))
+
+    def parts(
+        self, messages: Sequence[Message], *, answer: bool = True, tools: Sequence[Mapping[str, Any]] | None = None
+    ) -> list[tuple[str, bool]]:
+        """As `render`, in parts: (text, whether a control token spelled in it is meant), for `encode_parts`."""
+        told = None if tools is None else self._hidden(list(tools))
+        names = {**self._names, "add_generation_prompt": answer, "tools": told}
+        line = _request(self._hidden(list(messages)), names)
         with self._turn:
             if self._process is None:
                 self._start()
             found = self._ask(line, SECONDS)
-        if "text" in found:
-            return str(found["text"])
-        raise self._fault(found)
+        if "text" not in found:
+            raise self._fault(found)
+        return self._shown(str(found["text"]))
+
+    def _hidden(self, value: Any, depth: int = limits.DEPTH) -> Any:
+        """The messages with each control token that they spell replaced by its number between private characters."""
+        if depth < 0:
+            raise ConfigError("inputs.chat.message", place=1)
+        if isinstance(value, str):
+            return self._spelled.sub(lambda found: f"{_OPEN}{self._controls.index(found[0])}{_CLOSE}", value)
+        if isinstance(value, Mapping):
+            return {key: self._hidden(each, depth - 1) for key, each in value.items()}
+        return [self._hidden(each, depth - 1) for each in value] if isinstance(value, list | tuple) else value
+
+    def _shown(self, text: str) -> list[tuple[str, bool]]:
+        pieces = re.split(f"{_OPEN}([0-9]{{1,7}}){_CLOSE}", text)
+        shown = [(piece, True) for piece in pieces]
+        for place in range(1, len(pieces), 2):
+            number = int(pieces[place])
+            shown[place] = (self._controls[number] if number < len(self._controls) else "", False)
+        return [one for one in shown if one[0]]
 
     def close(self) -> None:
         """End the process."""

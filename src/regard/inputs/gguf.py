@@ -87,29 +87,26 @@ def settings(file: Gguf) -> dict[str, Any]:
     return found | ({"chat_template": template} if isinstance(template, str) else {})
 
 
-def metadata(document: Mapping[str, Any], roles: Mapping[str, int], told: Mapping[str, Any]) -> dict[str, Any]:
-    """The metadata of a byte-level BPE's or SentencePiece BPE's tokenizer.json; others have no place in the format."""
+def metadata(
+    document: Mapping[str, Any], roles: Mapping[str, int], told: Mapping[str, Any], vocab: int
+) -> dict[str, Any]:
+    """The metadata of a byte-level BPE's tokenizer.json for a model of `vocab` rows; others have no place here."""
     model = document["model"]
     pre = _name_of(document)
     if model.get("type") != "BPE" or pre is None:
         raise BadFileError("inputs.gguf.no_place", kind=model.get("type"), known=", ".join(_SPLITS))
-    vocab = dict(model["vocab"])
-    types = dict.fromkeys(vocab.values(), NORMAL)
+    spelled = {number: (token, NORMAL) for token, number in model["vocab"].items()}
     for token in document.get("added_tokens") or ():
-        vocab[token["content"]] = token["id"]
-        types[token["id"]] = CONTROL if token["special"] else USER
-    tokens = [""] * (max(vocab.values()) + 1)
-    for token, number in vocab.items():
-        tokens[number] = token
-    for number, token in enumerate(tokens):  # a gap in the numbers is a token that nothing spells
-        if not token:
-            tokens[number], types[number] = f"<|unused_{number}|>", UNUSED
+        spelled[token["id"]] = token["content"], CONTROL if token["special"] else USER
+    # A row of the model that nothing spells still needs a name; a pad beyond its rows (see `Tokenizer.size`) has none.
+    rows = [spelled.get(number, (f"<|unused_{number}|>", UNUSED)) for number in range(vocab)]
+    tokens, types = [token for token, _ in rows], [kind for _, kind in rows]
     merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
     made = {
         KEY + "model": "gpt2",
         KEY + "pre": pre,
         KEY + "tokens": tokens,
-        KEY + "token_type": [types[number] for number in range(len(tokens))],
+        KEY + "token_type": types,
         KEY + "merges": merges,
         KEY + "add_bos_token": bool(told.get("add_bos_token", False)),
         KEY + "add_eos_token": bool(told.get("add_eos_token", False)),

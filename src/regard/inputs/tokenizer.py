@@ -10,6 +10,7 @@ text; `pad` is a number of its own; nothing is cut unless `context` says so.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -106,10 +107,17 @@ class Tokenizer:
 
         The template adds only what is not there yet: bos is never doubled.
         """
-        if self._marked is None:
-            self._marked = reading.prepared(tokenizers.Tokenizer.from_str(self._rust.to_str()))
-            self._marked.encode_special_tokens = False
-        return self.template.complete(_encoded(self._marked, text).ids)
+        return self.template.complete(_encoded(self._meant(), text).ids)
+
+    def encode_parts(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
+        """Texts one after another, in some of which special tokens are meant where they are spelled: a conversation as
+        `Chat.parts` gives it. What the template demands before a text comes first, if it is not there; nothing after.
+        """
+        ids: list[int] = []
+        for text, meant in parts:
+            ids += _encoded(self._meant(), text).ids if meant else self._content(text)
+        begun = tuple(ids[: len(self.template.before)]) == self.template.before
+        return [*(() if begun else self.template.before), *ids]
 
     def decode(self, ids: Iterable[int], special: bool = False) -> str:
         """The text of token numbers, special tokens left out or, with `special`, spelled.
@@ -144,6 +152,22 @@ class Tokenizer:
     def lossless(self) -> bool:
         """Whether every text comes back unchanged: so by construction for those trained here, but for a WordPiece."""
         return surface.lossless(self._rust)
+
+    def document(self) -> dict[str, Any]:
+        """What tokenizer.json says, as a value."""
+        return json.loads(self._rust.to_str())
+
+    @property
+    def spelled(self) -> tuple[str, ...]:
+        """How the special tokens are spelled."""
+        return tuple(str(self._rust.id_to_token(number)) for number in sorted(self.specials))
+
+    def _meant(self) -> tokenizers.Tokenizer:
+        """The same vocabulary, by which special tokens are meant where they are spelled."""
+        if self._marked is None:
+            self._marked = reading.prepared(tokenizers.Tokenizer.from_str(self._rust.to_str()))
+            self._marked.encode_special_tokens = False
+        return self._marked
 
     def _spelling(self) -> surface.Spelling:
         return surface.Spelling(self._rust.id_to_token, self.specials, self.size)

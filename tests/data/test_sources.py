@@ -230,9 +230,11 @@ def test_a_source_can_be_copied_and_read_from_threads(tmp_path):
     assert seen == [True] * 4
 
 
-def _read_all(rows, lines, answers):
+def _read_all(rows, lines, answers, together):
     try:
-        answers.put(all(rows[number]["text"] == lines[number] for number in range(len(lines))))
+        together.wait(timeout=60)  # a shared place in the file shows only when two read at once
+        numbers = [number for _ in range(20) for number in range(len(lines))]
+        answers.put(all(rows[number]["text"] == lines[number] for number in numbers))
     except Exception:
         answers.put(False)
 
@@ -245,8 +247,8 @@ def test_a_source_can_be_read_from_processes(tmp_path, method):
     rows = sources.open(put(tmp_path / "a.txt", "\n".join(lines)))
     assert rows[5]["text"] == "line 5"  # opens the file in the parent
     context = multiprocessing.get_context(method)
-    answers = context.Queue()
-    children = [context.Process(target=_read_all, args=(rows, lines, answers)) for _ in range(2)]
+    answers, together = context.Queue(), context.Barrier(2)
+    children = [context.Process(target=_read_all, args=(rows, lines, answers, together)) for _ in range(2)]
     for child in children:
         child.start()
     found = [answers.get(timeout=60) for _ in children]

@@ -49,7 +49,7 @@ SHORT = {  # options that stand for a key of the recipe
 @option("--device")
 @option("--threads", type=click.IntRange(1))
 @option("--dtype", type=click.Choice(["float32", "bfloat16"]))
-@option("--seed", type=click.IntRange(0))
+@option("--seed", type=click.IntRange(0, 2**63 - 1))
 @option("--steps", type=click.IntRange(1))
 @option("--ranks", type=click.IntRange(1))
 @option("--max-restarts", type=click.IntRange(0), default=0)
@@ -75,7 +75,7 @@ def command(
         _launch(ranks, max_restarts, None if resume or out or not recipe else fresh(Path(recipe).stem))
     overrides = {SHORT[name]: str(value) for name, value in short.items() if value is not None} | _pairs(changes)
     watch = Lines() if wants_json() else Screen(notes())
-    with on_signals() as stop, joined() as group:
+    with joined() as group, on_signals() as stop:
         if group.count > 1:
             resume = _together(group, stop, out, resume)
         if resume is not None:

@@ -134,7 +134,10 @@ _DONE, _INTERRUPTED, _FAILED = 0.0, 1.0, 2.0
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """Within, the ranks that torchrun started are connected; ALONE where it started nobody else."""
+    """Within, the ranks that torchrun started are connected; ALONE where it started nobody else.
+
+    To be entered before `on_signals`: who waits for others to come, which may be for ever, should die of SIGTERM.
+    """
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     if not all(name in os.environ for name in names) or os.environ["WORLD_SIZE"] == "1":
         yield ALONE
@@ -143,15 +146,23 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(local % torch.cuda.device_count())
     try:
-        dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-        yield Ranks(dist.get_rank(), dist.get_world_size(), local)
+        with hearing():
+            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+            yield Ranks(dist.get_rank(), dist.get_world_size(), local)
+    finally:
+        if dist.is_initialized():
+            dist.destroy_process_group()
+
+
+@contextmanager
+def hearing() -> Iterator[None]:
+    """Within, what PyTorch says when another rank is gone is RankLost."""
+    try:
+        yield
     except RuntimeError as error:
         if not _is_loss(error):
             raise
         raise RankLost("ranks.lost") from error
-    finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
 
 
 def restarted() -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 from regard.errors import RegardError
 from regard.train.loop import Job, NotFinite, Outcome, fit
 from regard.train.progress import Silent
-from regard.train.ranks import RankLost, Ranks
+from regard.train.ranks import RankLost, Ranks, hearing
 from regard.train.run import Run
 from regard.train.setup import prepare
 from regard.train.start import keep_data
@@ -27,21 +27,8 @@ STOPPED = 130
 
 def follow(folder: str | os.PathLike[str], stop: Stop, ranks: Ranks) -> Outcome:
     """Train beside the first rank, once it has settled everything that the run's folder holds."""
-    counts = ranks.handed(None)
-    fresh = bool(ranks.told(0.0))
-    if not Run(folder).exists:
-        raise RegardError("ranks.no_folder", run=folder, rank=ranks.number)
-    run = Run.open(folder)
-    setup = prepare(run.recipe, tokenizer=run.tokenizer, with_base=fresh)
-    keep_data(setup, run, tokens=0, samples=0)  # the same data as the first rank's, or it is refused
-    model, _ = setup.build()
-    job = Job(setup.recipe.train, model, setup.task, setup.feed(counts=counts), setup.score())
-    try:
-        return fit(job, run, Silent(), stop, ranks)[0]
-    except Interrupted:
-        return "stopped"
-    except NotFinite as error:  # the first rank tells it
-        raise RankLost("ranks.lost") from error
+    with hearing():
+        return _follow(Path(folder), stop, ranks)
 
 
 def launch(arguments: Sequence[str], ranks: int, restarts: int) -> int:
@@ -86,3 +73,21 @@ def for_ranks(arguments: Sequence[str], folder: Path | None) -> list[str]:
         else:
             kept.append(argument)
     return ["train", *kept, *(["--out", str(folder)] if folder else [])]
+
+
+def _follow(folder: Path, stop: Stop, ranks: Ranks) -> Outcome:
+    counts = ranks.handed(None)
+    fresh = bool(ranks.told(0.0))
+    if not Run(folder).exists:
+        raise RegardError("ranks.no_folder", run=folder, rank=ranks.number)
+    run = Run.open(folder)
+    setup = prepare(run.recipe, tokenizer=run.tokenizer, with_base=fresh)
+    keep_data(setup, run, tokens=0, samples=0)  # the same data as the first rank's, or it is refused
+    model, _ = setup.build()
+    job = Job(setup.recipe.train, model, setup.task, setup.feed(counts=counts), setup.score())
+    try:
+        return fit(job, run, Silent(), stop, ranks)[0]
+    except Interrupted:
+        return "stopped"
+    except NotFinite as error:  # the first rank tells it
+        raise RankLost("ranks.lost") from error

@@ -27,8 +27,6 @@ SMALL = {  # whichever of these a family's config has
     "hidden": 37,
     "decoder_hidden": 37,
     "width": 14,
-    "window": 5,
-    "local": [1],
     "rotary": 4,
     "buckets": 8,
     "furthest": 11,
@@ -45,6 +43,9 @@ CHANGES: dict[str, dict[str, Any]] = {  # what a family needs otherwise
     },
     "gemma2": {"attention": {**_GROUPED, "window": 5, "local": [0]}},
     "gemma3": {"attention": {**_GROUPED, "window": 5, "local": [0]}},
+    "gpt_neo": {"window": 5, "local": [1]},
+    "led": {"window": [6, 6], "decoder_context": CONTEXT},
+    "longformer": {"window": [6, 6]},
     "mixtral": {"experts": 5, "top": 2},
     "modernbert": {"every": 2, "bases": {"window": 6}},
     "openai_gpt": {"hidden": 4 * SMALL["dim"]},
@@ -105,20 +106,27 @@ def usual(family: str) -> str:
 
 def writers() -> list[str]:
     """The families that predict next tokens."""
-    return [name for name in models.families() if usual(name) != "masked-lm"]
+    return [name for name in models.families() if _known(name) != "masked-lm"]
 
 
 def classifiers() -> list[str]:
     """The families whose models may give classes for one text."""
-    return [name for name in models.families() if usual(name) != "seq2seq" and _may_classify(name)]
+    return [name for name in models.families() if _known(name) != "seq2seq" and _may_classify(name)]
+
+
+def _known(family: str) -> str | None:
+    """None for a family that needs a row: its own tests say so, and no others."""
+    try:
+        return usual(family)
+    except Exception:
+        return None
 
 
 def _may_classify(family: str) -> bool:
     try:
         models.config(family, _values(family) | {"head": "classify", "labels": LABELS})
     except ConfigError as error:
-        assert "head is 'classify'" in str(error), error
-        return False
+        return "head is 'classify'" not in str(error)
     return True
 
 

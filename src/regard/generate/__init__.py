@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from regard.generate.settings import Settings
-from regard.generate.text import Generated, OnText
+from regard.generate.text import Generated, OnText, Prompt
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -21,13 +21,14 @@ __all__ = ["Generated", "OnText", "Settings", "generate"]
 
 
 def generate(
-    bundle: Bundle, prompts: Sequence[str], settings: Settings | None = None, on_text: OnText | None = None
+    bundle: Bundle, prompts: Sequence[Prompt], settings: Settings | None = None, on_text: OnText | None = None
 ) -> list[Generated]:
     """Write `settings.samples` texts for each prompt: those of the first prompt first, each prompt's in order (beams:
     best first; fewer where the vocabulary has not that many texts of the length).
 
     `on_text(prompt, sample, piece)` is called with each piece of a text as soon as it is certain; the pieces of a text
     joined are its `text`. A beam search is certain only at its end. An encoder-decoder's prompt is the source text.
+    A prompt that is a list of token numbers is taken as it is, with nothing before it.
     Raises RegardError for a model that predicts no next token, and for a prompt that leaves no room in its context.
     """
     from regard.generate.job import Job

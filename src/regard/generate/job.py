@@ -12,7 +12,7 @@ from regard.generate import beam, sample
 from regard.generate.rows import CachedReader, FreshReader, Memory, Rows, encode
 from regard.generate.settings import Settings
 from regard.generate.stream import Writer
-from regard.generate.text import Generated, Limits, OnText, Text, replay
+from regard.generate.text import Generated, Limits, OnText, Prompt, Text, replay
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -23,7 +23,7 @@ ROWS = 32  # texts written at a time: enough to fill the processor, few enough f
 class Job:
     """What `generate` was asked for; `results` does it."""
 
-    def __init__(self, bundle: Bundle, prompts: Sequence[str], settings: Settings, on_text: OnText) -> None:
+    def __init__(self, bundle: Bundle, prompts: Sequence[Prompt], settings: Settings, on_text: OnText) -> None:
         self.model = bundle.model
         self.tokenizer = bundle.tokenizer
         self.settings = settings
@@ -116,8 +116,11 @@ class Job:
 
         return ended
 
-    def _prompt(self, number: int, text: str) -> list[int]:
-        tokens = [*self.tokenizer.template.before, *self.tokenizer.encode(text, special=False)]
+    def _prompt(self, number: int, text: Prompt) -> list[int]:
+        if not isinstance(text, str):
+            tokens = list(text)
+        else:
+            tokens = [*self.tokenizer.template.before, *self.tokenizer.encode(text, special=False)]
         if not tokens:  # a tokenizer that begins texts with nothing: its documents stand between end tokens
             tokens = [token for token in (self.tokenizer.bos, self.tokenizer.eos) if token is not None][:1]
         if not tokens:
@@ -127,8 +130,8 @@ class Job:
             raise RegardError("generate.no_room", number=number, tokens=len(tokens), context=self.context, most=most)
         return tokens
 
-    def _source(self, number: int, text: str) -> list[int]:
-        tokens = self.tokenizer.encode(text)
+    def _source(self, number: int, text: Prompt) -> list[int]:
+        tokens = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
         if len(tokens) > self.context:
             raise RegardError("generate.source_too_long", number=number, tokens=len(tokens), context=self.context)
         return tokens

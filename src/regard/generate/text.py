@@ -12,6 +12,7 @@ from regard.errors import RegardError
 from regard.generate.stream import Writer
 
 OnText = Callable[[int, int, str], None]  # (prompt, sample, piece): a piece of a text that is certain now
+Prompt = str | Sequence[int]  # a text, or its tokens as they are
 Reason = Literal["eos", "stop", "length", "context"]
 
 

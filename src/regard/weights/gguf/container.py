@@ -85,8 +85,8 @@ def open_file(path: str | os.PathLike[str]) -> Gguf:
     return _Reader(path, data).file()
 
 
-def _broken(path: Path, key: str, **values: Any) -> BadFileError:
-    return BadFileError("weights.gguf_damaged", file=path, why=say(f"weights.gguf.{key}", **values))
+def _broken(path: Path, rule: str, /, **values: Any) -> BadFileError:
+    return BadFileError("weights.gguf_damaged", file=path, why=say(f"weights.gguf.{rule}", **values))
 
 
 class _Reader:
@@ -219,5 +219,5 @@ class _Reader:
         self.at += length
         return self.data[self.at - length : self.at]
 
-    def broken(self, key: str, **values: Any) -> BadFileError:
-        return _broken(self.path, key, **values)
+    def broken(self, rule: str, /, **values: Any) -> BadFileError:
+        return _broken(self.path, rule, **values)

@@ -1,0 +1,156 @@
+"""`regard chat`: talk with a model, in a terminal or through a pipe."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from regard.cli.command import answer, argument, notes, option, verb, wants_json
+from regard.cli.fetching import ready
+from regard.generate.settings import Settings
+from regard.words import say
+
+if TYPE_CHECKING:
+    from regard.generate.conversation import Conversation
+
+COMMANDS = ("/help", "/reset", "/undo", "/system", "/save", "/quit")
+
+
+@verb("chat")
+@argument("model", type=click.Path())
+@option("--system")
+@option("--prompt", "prompts", multiple=True)
+@option("--max-tokens", type=int, default=512)
+@option("--temperature", type=float, default=0.7)
+@option("--top-k", type=int)
+@option("--top-p", type=float, default=0.9)
+@option("--min-p", type=float)
+@option("--repetition-penalty", type=float, default=1.1)
+@option("--greedy", is_flag=True)
+@option("--stop", multiple=True)
+@option("--seed", type=int, default=0)
+@option("--yes", is_flag=True)
+@option("--device", default="auto")
+@option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
+@option("--threads", type=click.IntRange(1))
+def command(
+    model: str, system: str | None, prompts: tuple[str, ...], greedy: bool, yes: bool, device: str, dtype: str,
+    threads: int | None, **decoding: Any,
+) -> None:  # fmt: skip
+    if greedy:
+        decoding |= {"temperature": 0.0, "top_p": None, "top_k": None, "min_p": None, "repetition_penalty": 1.0}
+    settings = Settings(**decoding)
+    ready(model, yes=yes)
+    from regard import bundle
+    from regard.cli.machine import chosen
+    from regard.generate.conversation import Conversation
+
+    with Conversation(bundle.load(model, **chosen(device, dtype, threads)), system, settings) as talk:
+        if prompts or not sys.stdin.isatty():
+            _asked(talk, prompts or tuple(line.strip() for line in sys.stdin if line.strip()))
+        else:
+            _talk(talk, model)
+        if wants_json():
+            answer({"model": model, "messages": talk.messages}, lambda screen: None)
+
+
+def _asked(talk: Conversation, questions: tuple[str, ...]) -> None:
+    """Questions one after the other, each with those before it."""
+    for question in questions:
+        talk.ask(question, (lambda piece: None) if wants_json() else _show)
+        if not wants_json():
+            click.echo()
+
+
+def _talk(talk: Conversation, model: str) -> None:
+    """A conversation in a terminal; Ctrl-C ends an answer, Ctrl-D or /quit the conversation."""
+    notes().print(say("cli_chat.welcome", model=model, commands=" ".join(COMMANDS)), style="dim", markup=False)
+    while True:
+        try:
+            line = input("\n» ").strip()
+        except (EOFError, KeyboardInterrupt):
+            click.echo()
+            return
+        if line.startswith("/"):
+            if not _commanded(talk, line):
+                return
+        elif line:
+            forgotten = talk.forgotten
+            with _stoppable() as show:
+                talk.ask(line, show)
+            click.echo()
+            if talk.forgotten > forgotten:
+                notes().print(say("cli_chat.forgotten", count=talk.forgotten), style="dim", markup=False)
+
+
+def _commanded(talk: Conversation, line: str) -> bool:
+    """Do what a line with a slash says; False ends the conversation."""
+    name, _, rest = line.partition(" ")
+    rest = rest.strip()
+    if name == "/quit":
+        return False
+    said = say("cli_chat.commands")
+    if name == "/reset":
+        talk.messages.clear()
+        said = say("cli_chat.empty")
+    elif name == "/undo":
+        said = say("cli_chat.undone" if talk.undo() else "cli_chat.nothing_to_undo")
+    elif name == "/system":
+        talk.system = rest or None
+        said = say("cli_chat.system_set" if rest else "cli_chat.system_none")
+    elif name == "/save":
+        said = _saved(talk, rest)
+    elif name != "/help":
+        said = say("cli_chat.unknown", name=name, commands=" ".join(COMMANDS))
+    notes().print(said, style="dim", markup=False)
+    return True
+
+
+def _saved(talk: Conversation, name: str) -> str:
+    if not name:
+        return say("cli_chat.save_where")
+    path = Path(name)
+    system = [{"role": "system", "content": talk.system}] if talk.system else []
+    try:
+        with open(path, "x", encoding="utf-8") as file:
+            json.dump([*system, *talk.messages], file, ensure_ascii=False, indent=1)
+    except OSError as error:
+        return say("cli_chat.not_saved", path=path, why=error.strerror or error)
+    return say("cli_chat.saved", path=path, count=len(talk.messages))
+
+
+def _show(piece: str) -> None:
+    click.echo(piece, nl=False)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Any]:
+    """Shows an answer while it is written; Ctrl-C ends it at the next piece, with what was said."""
+    from regard.generate.conversation import Interrupted
+
+    asked = False
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    def show(piece: str) -> None:
+        _show(piece)
+        sys.stdout.flush()
+        if asked:
+            raise Interrupted
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield show
+    finally:
+        signal.signal(signal.SIGINT, before)

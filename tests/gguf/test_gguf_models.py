@@ -1,0 +1,276 @@
+"""GGUF files beside llama.cpp's own Python package: every block type to the bit, models both ways, tokenizers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import tokenizers
+import torch
+
+from regard import bundle, export, models
+from regard.bundle import Bundle
+from regard.errors import BadFileError, ConfigError, RegardError
+from regard.inputs.tokenizer import Tokenizer
+from regard.layers import Context, Key
+from regard.weights.gguf import blocks, names
+from regard.weights.gguf.container import open_file
+
+QUANTISED = [number for number, kind in blocks.TYPES.items() if kind.block > 1]
+TEXTS = ["the quick brown fox jumps over the lazy dog 1234567890", "今天天气很好，我们去看花。", "naïve café 😀"] * 9
+CONFIGS = {
+    "llama": {"kind": "llama", "attention": {"heads": 6, "kv_heads": 2, "head_dim": 8}},
+    "qwen2": {"kind": "qwen2", "attention": {"heads": 6, "kv_heads": 2, "head_dim": 8, "bias": True}},
+    "llama3 ropes": {
+        "kind": "llama",
+        "attention": {
+            "heads": 6, "kv_heads": 2, "head_dim": 8,
+            "rope": {"base": 500_000.0, "scaling": "llama3", "factor": 8.0, "original": 8192, "low": 1.0, "high": 4.0},
+        },
+    },
+    "linear ropes": {
+        "kind": "llama",
+        "attention": {"heads": 6, "kv_heads": 2, "head_dim": 8, "rope": {"scaling": "linear", "factor": 3.0}},
+    },
+    "qwen3": {"attention": {"heads": 6, "kv_heads": 2, "head_dim": 16}},
+    "gpt2": {"heads": 6},
+}  # fmt: skip
+FAMILIES = {"qwen2": "llama", "llama3 ropes": "llama", "linear ropes": "llama"}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """As GPT-2's: the rule for words is one that llama.cpp has a name for, which that of `Tokenizer.train` is not."""
+    rust = tokenizers.Tokenizer(tokenizers.models.BPE())
+    rust.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    rust.decoder = tokenizers.decoders.ByteLevel()
+    letters = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    names = ["<|pad|>", "<|bos|>", "<|eos|>"]
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=300, special_tokens=names, initial_alphabet=letters, show_progress=False
+    )
+    rust.train_from_iterator(TEXTS, trainer)
+    folder = tmp_path_factory.mktemp("words")
+    rust.save(str(folder / "tokenizer.json"))
+    settings = {f"{role}_token": f"<|{role}|>" for role in ("pad", "bos", "eos")}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    return Tokenizer.load(folder)
+
+
+def test_a_rule_for_words_that_llama_cpp_does_not_know_is_refused(tmp_path):
+    """It would cut texts otherwise, and nobody would be told."""
+    own = Tokenizer.train("bpe", TEXTS, 300)
+    with pytest.raises(BadFileError, match="no place in a GGUF file"):
+        export.export(made("llama", own), tmp_path / "m.gguf", "gguf")
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def made(name: str, tokenizer: Tokenizer, **more: object) -> Bundle:
+    family = FAMILIES.get(name, name)
+    sizes = {"vocab": tokenizer.size, "context": 64, "dim": 48, "depth": 2, "hidden": 96}
+    config = models.config(family, {**sizes, **CONFIGS[name], **more})
+    model = models.build(config, Key(3)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():  # norms and biases too, so that none can be mixed up unseen
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
+    return Bundle(model, tokenizer, family, "causal-lm")
+
+
+@pytest.mark.parametrize("number", QUANTISED, ids=lambda number: blocks.TYPES[number].name)
+def test_every_block_type_is_decoded_to_the_bit(number):
+    kind = blocks.TYPES[number]
+    raw = np.random.default_rng(number).integers(0, 256, (257, kind.bytes), dtype=np.uint8)
+    with np.errstate(all="ignore"):  # any 16 bits may be a scale, infinite ones too
+        wanted = gguf.quants.dequantize(raw, gguf.GGMLQuantizationType(number))
+        found = blocks.decode(kind, memoryview(raw.tobytes()), wanted.shape).numpy()
+    assert kind.name == gguf.GGMLQuantizationType(number).name
+    np.testing.assert_array_equal(found, wanted)
+
+
+def test_q8_0_is_encoded_to_the_bit():
+    values = torch.randn(37, 96, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1.0, 40.0]).repeat(
+        32
+    )
+    values[5] = 0
+    wanted = gguf.quants.quantize(values.numpy(), gguf.GGMLQuantizationType.Q8_0)
+    assert blocks.encode(blocks.named("Q8_0"), values) == wanted.tobytes()
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_model_goes_out_and_comes_back_to_the_bit(name, tied, tokenizer, tmp_path):
+    before = made(name, tokenizer, **({} if name == "gpt2" else {"tied": tied}))
+    written = export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    after = bundle.load(tmp_path / "m.gguf")
+    assert written.largest == 0.0 and after.model.config == before.model.config
+    tokens = torch.arange(1, 38)[None] % tokenizer.size
+    with torch.no_grad():
+        assert torch.equal(after.model(tokens, Context()), before.model(tokens, Context()))
+
+
+@pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0"])
+def test_types_of_fewer_bits_stay_within_their_bounds(kind, tokenizer, tmp_path):
+    written = export.export(made("llama", tokenizer), tmp_path / "m.gguf", "gguf", kind)
+    assert 0 < written.largest <= export.BOUNDS[kind]
+
+
+def test_llama_cpps_reader_finds_what_was_written(tokenizer, tmp_path):
+    before = made("llama", tokenizer)
+    export.export(before, tmp_path / "m.gguf", "gguf", "Q8_0")
+    read = gguf.GGUFReader(tmp_path / "m.gguf")
+    stored = {tensor.name: tensor for tensor in read.tensors}
+    wanted = set(gguf.MODEL_TENSORS[gguf.MODEL_ARCH.LLAMA])
+    known = {gguf.TENSOR_NAMES[kind].format(bid=layer) + ".weight" for kind in wanted for layer in range(2)}
+    assert stored.keys() <= known
+    table = stored["token_embd.weight"]
+    assert table.tensor_type == gguf.GGMLQuantizationType.F32 or table.shape.tolist() == [48, tokenizer.size]
+    value = gguf.quants.dequantize(stored["blk.0.ffn_norm.weight"].data, gguf.GGMLQuantizationType.F32)
+    own = before.model.stack.blocks[0].feed_forward_before.weight.detach().numpy()
+    np.testing.assert_array_equal(value, own)
+    assert read.fields["llama.attention.head_count_kv"].contents() == 2
+    assert read.fields["tokenizer.ggml.pre"].contents() == "gpt-2"
+
+
+def test_q_and_k_are_stored_in_pairs(tokenizer, tmp_path):
+    """llama.cpp turns neighbours, we turn halves: row 2 i + s of a head there is row i + s K/2 here."""
+    before = made("llama", tokenizer)
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    own = before.model.stack.blocks[1].attention.k.weight.detach().numpy().reshape(2, 8, 48)
+    theirs = stored["blk.1.attn_k.weight"].reshape(2, 8, 48)
+    for pair in range(4):
+        np.testing.assert_array_equal(theirs[:, 2 * pair], own[:, pair])
+        np.testing.assert_array_equal(theirs[:, 2 * pair + 1], own[:, pair + 4])
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama3 ropes"])
+def test_a_file_by_llama_cpps_writer_is_read(name, tokenizer, tmp_path):
+    """Written by their package out of our tensors; the words are ours, the bytes theirs."""
+    before = made(name, tokenizer)
+    export.export(before, tmp_path / "ours.gguf", "gguf", "F32")
+    ours = open_file(tmp_path / "ours.gguf")
+    architecture = ours.metadata["general.architecture"]
+    writer = gguf.GGUFWriter(tmp_path / "theirs.gguf", architecture)
+    for key, value in ours.metadata.items():
+        if key != "general.architecture":
+            kind = gguf.GGUFValueType(ours.kinds[key])
+            if isinstance(value, list):
+                writer.add_array(key, value)
+            else:
+                writer.add_key_value(key, value, kind)
+    for tensor, info in ours.tensors.items():
+        writer.add_tensor(tensor, blocks.decode(info.type, ours.raw(tensor), info.shape).numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    after = bundle.load(tmp_path / "theirs.gguf")
+    assert after.model.config == before.model.config
+    for one, other in zip(after.model.parameters(), before.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_tokenizer_is_the_same(tokenizer, tmp_path):
+    export.export(made("llama", tokenizer), tmp_path / "m.gguf", "gguf", "F32")
+    after = Tokenizer.load(tmp_path / "m.gguf")
+    draw = np.random.default_rng(0)
+    texts = [*TEXTS, "<|eos|>", "", "  two  spaces\n\ttab"]
+    texts += ["".join(chr(int(c)) for c in draw.integers(1, 0xD000, 20)) for _ in range(200)]
+    for text in texts:
+        assert after.encode(text) == tokenizer.encode(text)
+        assert after.decode(after.encode(text)) == text
+    assert (after.bos, after.eos, after.pad) == (tokenizer.bos, tokenizer.eos, tokenizer.pad)
+
+
+def test_sentence_piece_scores_become_merges(tmp_path):
+    """The best-scored piece is made first, as SentencePiece's search does; what no piece spells is spelled in bytes."""
+    pieces = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        "▁",
+        "a",
+        "b",
+        "ab",
+        "ba",
+        "▁ab",
+        "bab",
+    ]
+    types = [2, 3, 3, *[6] * 256, *[1] * 7]
+    scores = [0.0] * 259 + [-9.0, -8.0, -8.5, -2.0, -1.0, -3.0, -0.5]
+    writer = gguf.GGUFWriter(tmp_path / "t.gguf", "llama")
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces)
+    writer.add_token_types(types)
+    writer.add_token_scores(scores)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    read = Tokenizer.load(tmp_path / "t.gguf")
+    spelled = [read.pieces([number])[0] for number in read.encode("abab", special=False)]
+    assert read.encode("a b")[0] == 1  # bos stands before, as llama.cpp has it
+    assert [read._rust.id_to_token(n) for n in read.encode("abab", special=False)] == ["▁", "a", "bab"], spelled
+    assert read.decode(read.encode("ab字ba")) == "ab字ba"
+
+
+def test_what_is_not_understood_is_refused_by_name(tokenizer, tmp_path):
+    export.export(made("llama", tokenizer), tmp_path / "m.gguf", "gguf", "F32")
+    ours = open_file(tmp_path / "m.gguf")
+    for key, value, says in [
+        ("general.architecture", "mamba", "'mamba'"),
+        ("llama.attention.temperature", 2.0, "llama.attention.temperature"),
+        ("llama.expert_count", 8, "llama.expert_count"),
+        ("llama.attention.head_count", [6, 6], "num_attention_heads"),
+        ("llama.block_count", 10**9, "num_hidden_layers"),
+        ("llama.rope.dimension_count", 4, "key_length"),
+        ("llama.rope.scaling.type", "su", "rope.scaling.type"),
+        ("split.count", 3, "3 parts"),
+    ]:
+        changed = type(ours)(ours.path, {**ours.metadata, key: value}, {**ours.kinds, key: 4}, ours.tensors, ours.bytes)
+        with pytest.raises(BadFileError, match=says):
+            names.config(changed)
+
+
+def test_export_refuses_what_it_cannot_do(tokenizer, tmp_path):
+    before = made("llama", tokenizer)
+    for wrong in (("exe", None), ("gguf", "Q2_K")):
+        with pytest.raises(ConfigError):
+            export.export(before, tmp_path / "x", *wrong)
+    (tmp_path / "there").write_text("mine")
+    with pytest.raises(RegardError, match="there already"):
+        export.export(before, tmp_path / "there", "gguf")
+    assert (tmp_path / "there").read_text() == "mine"
+    bert = models.config("bert", {"vocab": 300, "context": 32, "dim": 24, "depth": 1, "heads": 2, "hidden": 48})
+    with pytest.raises(BadFileError, match="bert"):
+        export.export(Bundle(models.build(bert), tokenizer, "bert", "masked-lm"), tmp_path / "y.gguf", "gguf")
+    assert not (tmp_path / "y.gguf").exists()
+
+
+def test_what_reads_back_otherwise_is_removed(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setitem(export.BOUNDS, "F16", 0.0)
+    with pytest.raises(RegardError, match="was removed"):
+        export.export(made("llama", tokenizer), tmp_path / "m.gguf", "gguf", "F16")
+    assert not (tmp_path / "m.gguf").exists()
+
+
+def test_a_chat_template_travels(tokenizer, tmp_path):
+    from regard.inputs import chat
+
+    folder = tmp_path / "hf"
+    bundle.save(folder, made("llama", tokenizer))
+    settings = json.loads((folder / "tokenizer_config.json").read_text())
+    settings["chat_template"] = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    export.export(bundle.load(folder), tmp_path / "m.gguf", "gguf", "F32")
+    loaded = bundle.load(Path(tmp_path / "m.gguf"))
+    with chat.load(tmp_path / "m.gguf", loaded.tokenizer) as template:
+        assert template.render([{"role": "user", "content": "字"}]) == "<user>字"

@@ -169,7 +169,7 @@ def test_no_template_gets_out(capsys):
         message, seconds = refused(template)
         assert message.startswith("model/chat_template.jinja"), (template, message)
         assert "0x" not in message and "Traceback" not in message
-        assert seconds < chat.SECONDS + 1.0
+        assert seconds < 5.0, template
     with capsys.disabled():
         print(f"\nchat templates: {len(ESCAPES)} escapes refused")
 
@@ -180,7 +180,7 @@ def test_no_template_uses_the_machine_up(capsys):
         message, seconds = refused(template)
         assert message.startswith("model/chat_template.jinja"), (template[:60], message[:200])
         slowest = max(slowest, seconds)
-    assert slowest < chat.SECONDS + 1.0  # a second for the template, and what a busy machine adds to it
+    assert slowest < 5.0  # a second for the template; and where it cannot even be compiled, the start of a process
     with capsys.disabled():
         print(f"\nchat templates: {len(BOMBS)} bombs refused, slowest {slowest:.2f} s")
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 FILE = "chat_template.jinja"
 LARGEST = 256 << 10
-SECONDS = 1.0  # for one rendering
+SECONDS = 1.0  # for compiling, and for one rendering
 STARTING = 30.0  # until the process is there: what a busy machine may take for it
 MOST_MESSAGES = 8 << 20  # characters of the messages as JSON
 
@@ -154,18 +154,26 @@ class Chat:
         )  # fmt: skip
         self._answers = answers = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(process, answers), daemon=True).start()
-        if (found := self._ask(json.dumps({"source": self._source}), STARTING)) != {"ready": True}:
+        found = self._wait(STARTING)
+        if "started" in found:
+            found = self._ask(json.dumps({"source": self._source}), SECONDS)
+        if "ready" not in found:
             self.close()
             raise self._fault(found)
 
     def _ask(self, line: str, seconds: float) -> dict[str, Any]:
-        """Send a line, wait for one; a process that does not answer in time is ended."""
+        """Send a line, wait for one."""
         assert self._process is not None and self._process.stdin is not None
-        try:
+        with contextlib.suppress(OSError):  # it has ended: so says the answer
             self._process.stdin.write(line + "\n")
             self._process.stdin.flush()
+        return self._wait(seconds)
+
+    def _wait(self, seconds: float) -> dict[str, Any]:
+        """The next answer; a process that does not give it in time is ended."""
+        try:
             answer = self._answers.get(timeout=seconds)
-        except (queue.Empty, OSError):
+        except queue.Empty:
             answer = ""
         if not answer:  # too slow, or ended by the system for what it took
             self.close()

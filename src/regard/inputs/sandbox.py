@@ -3,7 +3,7 @@
     {"source": "…"}                        compile; first, and once
     {"messages": […], "names": {…}}        render
 
-Answers {"ready": true}, {"text": "…"} or {"fault": kind, "why": "…"}. It imports nothing of ours, so that it starts at
+Says {"started": true} when it is there, and answers {"ready": true}, {"text": "…"} or {"fault": kind, "why": "…"}. It imports nothing of ours, so that it starts at
 once. Jinja's own sandbox keeps a template from Python's insides; this adds what it leaves open: which filters, methods
 and names there are, how long a text may grow, how many turns loops may make; and, where the system has them, limits on
 memory and processor that no oversight above can pass. Whoever started it ends it when the time is up.
@@ -89,6 +89,13 @@ class Environment(ImmutableSandboxedEnvironment):
             if isinstance(obj, kind):
                 return attr in names
         return type(obj).__module__.startswith("jinja2.")
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        return self.unsafe_undefined(obj, attribute) if attribute.startswith("_") else super().getattr(obj, attribute)
+
+    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
+        """Refused at once; Jinja itself would print nothing and go on."""
+        raise SecurityError(f"the attribute {attribute[:40]!r} of a {type(obj).__name__} is unsafe")
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         numbers = isinstance(left, int | float) and isinstance(right, int | float)
@@ -247,10 +254,16 @@ def answers(environment: Environment, template: Any, request: dict[str, Any]) ->
     return {"text": "".join(parts)}
 
 
+def say(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
 def main() -> None:
     requests = (json.loads(line) for line in sys.stdin)
     environment = Environment()
     environment.from_string("{{ 1 }}{% for a in [1] %}{{ a }}{% endfor %}").render()  # whatever is imported late
+    say({"started": True})
     source = next(requests)["source"]
     sys.setrecursionlimit(600)
     template = None
@@ -268,8 +281,7 @@ def main() -> None:
                 answer = answers(environment, template, request)
         except Exception as error:
             answer = fault(error)
-        sys.stdout.write(json.dumps(answer) + "\n")
-        sys.stdout.flush()
+        say(answer)
         if template is None:
             return
 

@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 PY := $(BIN)/python
 DEMO_OPTIONS := $(if $(QUICK),--quick) $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(LANG_),--lang $(LANG_))
 
-.PHONY: demo test quick mutants soak lint bench clean
+.PHONY: demo test quick mutants promises soak lint bench clean
 
 # The encoder that the demo fine-tunes comes from the package index, pinned and hashed. Without a network the demo goes
 # on and says what it left out; the tests do not.
@@ -30,6 +30,9 @@ quick: .venv/stamp-dev
 
 mutants: .venv/stamp-dev
 	$(PY) tools/mutants.py
+
+promises: .venv/stamp-dev
+	$(PY) tools/promises.py
 
 soak: .venv/stamp-dev
 	HYPOTHESIS_PROFILE=soak $(PY) -m pytest tests/ground tests/inputs tests/data

@@ -47,7 +47,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_commands_run(workplace: Path) -> None:
     verbs = {line[1] for line in commands() if len(line) > 1}
-    assert verbs == {"new", "train", "eval", "predict", "generate", "explain"}
+    others = {"doctor", "chat", "embed", "export"}
+    assert verbs == {"new", "train", "eval", "predict", "generate", "explain", *others}
     for line in commands():
         more = [*TINY] if line[1:2] == ["train"] else ["--max-tokens", "5"] if line[1:2] == ["generate"] else []
         done = regard(workplace, *line[1:], *more)

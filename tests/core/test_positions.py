@@ -59,6 +59,15 @@ def test_learned_positions_are_looked_up_and_end_somewhere():
             learned(beyond)
 
 
+def test_positions_beyond_an_offset_are_refused():
+    learned = Learned(5, 3, offset=2)
+    torch.nn.init.normal_(learned.weight)
+    assert learned.weight.shape == (7, 3)
+    assert torch.equal(learned(Places.count(0, 5))[0], learned.weight[2:])
+    with pytest.raises(RegardError, match="5"):
+        learned(Places.count(0, 6))
+
+
 @pytest.mark.parametrize("size", [10, 4])
 def test_rotary_turns_each_pair_by_its_angle(size):
     x, at = torch.randn(2, 3, T, 10), torch.tensor([[0, 1, 2, 3, 4], [9, 2, 5, 0, 1]])

@@ -20,6 +20,7 @@ class Row:
     architecture  the reference's class
     config        arguments of its config; ``base`` stands under every variant
     variants      further cases by name: changed arguments, and perhaps another ``architecture`` or ``kind``
+    unused        parts of names of their tensors that are stored and that no number depends on
     fixed         parts of names of their tensors that hold constants and are not randomised
     pad           what stands in the places of padding, for a reference that looks for it
     norm          around what the weights of norms are drawn
@@ -31,6 +32,7 @@ class Row:
     config: Mapping[str, Any]
     kind: Literal["decoder", "encoder", "seq2seq"] = "decoder"
     variants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unused: Sequence[str] = ()
     fixed: Sequence[str] = ()
     pad: int = 0
     norm: float = 1.0

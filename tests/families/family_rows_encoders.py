@@ -41,6 +41,23 @@ BERT = Row(
     config=_SIZES,
     variants=heads("Bert", pool={"architecture": "BertModel"}, relu={"hidden_act": "relu"}),
 )
+BIG_BIRD = Row(
+    model_type="big_bird",
+    architecture="BigBirdForMaskedLM",
+    kind="encoder",
+    # By blocks it depends on the batch in the reference, so that part has a test of its own.
+    config={**_SIZES, "attention_type": "original_full"},
+    variants={
+        key: value
+        for key, value in heads(
+            "BigBird",
+            pool={"architecture": "BigBirdModel"},
+            scaled={"rescale_embeddings": True, "use_bias": False, "hidden_act": "relu"},
+        ).items()
+        if key != "span"
+    },
+    unused=("bert.pooler",),
+)
 _DEBERTA = {
     "type_vocab_size": 0,
     "relative_attention": True,
@@ -144,4 +161,4 @@ XLM_ROBERTA = Row(
     pad=1,
 )
 
-ROWS = (ALBERT, BERT, DEBERTA, DISTILBERT, ELECTRA, LONGFORMER, MODERNBERT, MPNET, ROBERTA, XLM_ROBERTA)
+ROWS = (ALBERT, BERT, BIG_BIRD, DEBERTA, DISTILBERT, ELECTRA, LONGFORMER, MODERNBERT, MPNET, ROBERTA, XLM_ROBERTA)

@@ -201,8 +201,11 @@ def test_back(case: Case, twins: Twins, tmp_path: Path) -> None:
     tokens = {"pad_token_id": twins.reference.config.pad_token_id}
     (out / "config.json").write_text(json.dumps(module.write(model.config) | tokens))
     again, info = type(twins.reference).from_pretrained(out, output_loading_info=True)
-    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    missing = {key for key in info["missing_keys"] if any(part in key for part in case.row.unused)}
+    assert missing == set(info["missing_keys"]) and not info["unexpected_keys"] and not info["mismatched_keys"]
     for key, tensor in twins.reference.state_dict().items():
+        if key in missing:
+            continue
         assert torch.equal(tensor, again.state_dict()[key]), key
     written = again.config.to_dict()
     for key, value in twins.reference.config.to_dict().items():

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import transformers
-from family_rows_encoders import LONGFORMER
-from family_rows_seq2seq import BART, LED
+from family_rows_encoders import BIG_BIRD, LONGFORMER
+from family_rows_seq2seq import BART, LED, T5
 from family_twins import batch, randomised, read, some_tokens
 from torch.testing import assert_close
 
+from regard import models
 from regard.errors import RegardError
-from regard.layers import Context
+from regard.layers import Context, Key
 from regard.models.transformer import Transformer
+from regard.weights import folder as files
+from regard.weights import table
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:transformers", "ignore::FutureWarning:transformers")
 
@@ -107,6 +112,24 @@ def test_a_body_without_a_head_is_read(tmp_path: Path) -> None:
         assert_close(model.hidden(tokens.flip(1), Context(memory=memory)), expected)
 
 
+def test_a_vocabulary_of_its_own_goes_there_and_back(tmp_path: Path) -> None:
+    """T5 1.1 and FLAN-T5: the reference calls it tied, and reads it untied where the file has both."""
+    config = {**T5.config, "feed_forward_proj": "gated-gelu", "tie_word_embeddings": False}
+    reference, _ = twins(tmp_path / "theirs", "T5ForConditionalGeneration", config)
+    module = models.family("t5")
+    model = models.build(module.read({**reference.config.to_dict(), "tie_word_embeddings": False}, "")).eval()
+    assert not model.config.tied and not model.config.scaled
+    with torch.no_grad():
+        model.head.weight.normal_(0.0, 0.3)
+    files.write(tmp_path, table.write(module.TABLE, model))
+    (tmp_path / "config.json").write_text(json.dumps(module.write(model.config)))
+    again = transformers.T5ForConditionalGeneration.from_pretrained(tmp_path).eval()
+    tokens, target = some_tokens(2, 7), some_tokens(2, 5, seed=2)
+    with torch.no_grad():
+        assert_close(again(tokens, decoder_input_ids=target).logits, model(tokens, target))
+        assert_close(read(tmp_path)[0](tokens, target), model(tokens, target))
+
+
 def test_half_a_t5_is_an_encoder(tmp_path: Path) -> None:
     config = {"vocab_size": 31, "d_model": 14, "d_kv": 5, "d_ff": 17, "num_layers": 2, "num_heads": 3}
     reference, model = twins(tmp_path, "T5EncoderModel", config)
@@ -114,3 +137,31 @@ def test_half_a_t5_is_an_encoder(tmp_path: Path) -> None:
     tokens = some_tokens(2, 7)
     with torch.no_grad():
         assert_close(model.hidden(tokens), reference(tokens).last_hidden_state)
+
+
+@pytest.mark.parametrize("length", [15, 16, 21, 31])
+def test_blocks_see_what_they_see_in_the_reference(length: int, tmp_path: Path) -> None:
+    """In evaluation, where the reference draws no blocks."""
+    sparse = {"attention_type": "block_sparse", "block_size": 2, "num_random_blocks": 1, "max_position_embeddings": 37}
+    reference, model = twins(tmp_path, BIG_BIRD.architecture, {**BIG_BIRD.config, **sparse})
+    tokens = some_tokens(2, length)
+    with torch.no_grad():
+        assert_close(model(tokens), reference(tokens).logits)
+        full = models.empty(replace(model.config, block=None))
+        full.load_state_dict(model.state_dict(), assign=True)
+        assert not torch.allclose(full.eval()(tokens), model(tokens), atol=1e-3)
+        for side in ("right", "left"):
+            given = batch([length, 9, 17][: 2 if length < 17 else 3], side)
+            together = model(given.tokens, given.context)
+            for row, real in enumerate(given.real):
+                assert_close(together[row, real], model(given.tokens[row, real].unsqueeze(0))[0])
+
+
+def test_drawn_blocks_are_new_in_each_step_and_the_same_in_each_run(tmp_path: Path) -> None:
+    sparse = {"attention_type": "block_sparse", "block_size": 2, "num_random_blocks": 2, "max_position_embeddings": 37}
+    none = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    _, model = twins(tmp_path, BIG_BIRD.architecture, {**BIG_BIRD.config, **sparse, **none})
+    tokens = some_tokens(1, 33)
+    with torch.no_grad():
+        first, again, other = (model(tokens, Context(key=Key(seed))) for seed in (3, 3, 5))
+    assert torch.equal(first, again) and not torch.equal(first, other)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regard.layers.attention import Attention, CrossAttention
+    from regard.layers.blocks import BlockSparseAttention
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
     from regard.layers.context import Context, Places
     from regard.layers.disentangled import Disentangled
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Attention",
     "CrossAttention",
+    "BlockSparseAttention",
     "Cache",
     "Growing",
     "Preallocated",
@@ -76,6 +78,7 @@ __all__ = [
 _WHERE = {
     "Attention": "layers.attention",
     "CrossAttention": "layers.attention",
+    "BlockSparseAttention": "layers.blocks",
     "Cache": "layers.cache",
     "Growing": "layers.cache",
     "Preallocated": "layers.cache",

@@ -70,10 +70,10 @@ class Mask:
 
     @property
     def _empty(self) -> bool:
-        return not (self._rules or self.also or self.documents or self.memory_documents)
+        return not (self.rules or self.also or self.documents or self.memory_documents)
 
     @property
-    def _rules(self) -> tuple[str, ...]:
+    def rules(self) -> tuple[str, ...]:
         named = ("causal", "window", "prefix", "lengths", "segments", "predicate")
         return tuple(name for name in named if getattr(self, name) is not None and getattr(self, name) is not False)
 
@@ -113,7 +113,7 @@ class Bound:
 
     def __init__(self, mask: Mask, q: Places, k: Places) -> None:
         self.mask, self.q, self.k = mask, q, k
-        rules = {rule for term in mask.terms for rule in term._rules}
+        rules = {rule for term in mask.terms for rule in term.rules}
         one_newest = q.start is not None and q.length == 1 and q.start + 1 == k.length
         self.everything = k.plain and (not rules or (rules == {"causal"} and one_newest))
         self.lower_triangle = k.plain and q.start == 0 and q.length == k.length and rules == {"causal"}

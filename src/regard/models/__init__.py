@@ -19,6 +19,7 @@ _FAMILIES = {
     "albert": "albert",
     "bart": "bart",
     "bert": "bert",
+    "big_bird": "big_bird",
     "bloom": "bloom",
     "deberta-v2": "deberta",
     "distilbert": "distilbert",

@@ -68,13 +68,14 @@ def attention(config: Any, **parts: Any) -> Any:
     return layers.Attention(projection(config), dropout=attention_rate(config), **parts)
 
 
-def projection(config: Any) -> Any:
+def projection(config: Any, *, bias: bool = True) -> Any:
+    """As many keys and values as queries; ``bias`` is that of all three."""
     return layers.Grouped(
         dim=config.dim,
         heads=config.heads,
         kv_heads=config.heads,
         head_dim=config.dim // config.heads,
-        bias=True,
+        bias=bias,
         output_bias=True,
     )
 

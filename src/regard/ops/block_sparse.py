@@ -1,0 +1,77 @@
+"""Attention between blocks of tokens (BigBird, Zaheer et al. 2020): its cost grows with the length, not its square."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regard.ops.attention import Core
+from regard.ops.random import Dropout, Key
+
+
+def block_sparse(
+    core: Core, q: Tensor, k: Tensor, v: Tensor, block: int, chosen: Tensor, scale: float, dropout: Dropout | None
+) -> Tensor:
+    """The first and the last block see all and are seen by all; each other sees itself, its neighbours and ``chosen``.
+
+    q, k, v (B, H, T, K) -> (B, H, T, K). chosen (H, M, R) int64: further blocks of the M inner ones, M being
+    ceil(T / block) - 2; one that is named twice counts twice. Dropout differs between the outer and the inner blocks.
+    """
+    T = q.shape[2]
+    count = -(-T // block)
+    rows = [F.pad(x, (0, 0, 0, count * block - T)).unflatten(2, (count, block)) for x in (q, k, v)]  # (B, H, N, b, K)
+    blocks, shown = _seen(count, chosen)
+    B, H, M = q.shape[0], q.shape[1], count - 2
+    heads = torch.arange(H, device=q.device).view(-1, 1, 1)
+    near_k, near_v = (x[:, heads, blocks].flatten(3, 4).flatten(1, 2) for x in rows[1:])  # (B, H * M, W * b, K)
+    places = blocks.unsqueeze(-1) * block + torch.arange(block, device=q.device)
+    visible = ((places < T) & shown.unsqueeze(-1)).flatten(2).view(1, H * M, 1, -1)
+    inner_q = rows[0][:, :, 1:-1].flatten(1, 2)  # (B, H * M, b, K)
+    shown_to = _Shown(visible.expand(-1, -1, block, -1))
+    inner = core(inner_q, near_k, near_v, shown_to, None, scale, _part(dropout, 0))
+    last = (count - 1) * block
+    ends = torch.cat((q[:, :, :block], q[:, :, last:]), 2)
+    outer = core(ends, k, v, _Shown(None), None, scale, _part(dropout, 1))
+    inner = inner.view(B, H, M * block, -1)
+    return torch.cat((outer[:, :, :block], inner, outer[:, :, block:]), 2)
+
+
+def random_blocks(key: Key, heads: int, count: int, each: int, device: torch.device) -> Tensor:
+    """(H, count - 2, each): blocks drawn for each head and inner block out of those that it does not see anyway."""
+    drawn = torch.rand(heads, count - 2, count, generator=key.generator(device), device=device)
+    inner = torch.arange(1, count - 1, device=device).unsqueeze(1)
+    block = torch.arange(count, device=device)
+    seen = ((block - inner).abs() <= 1) | (block == 0) | (block == count - 1)
+    return drawn.masked_fill(seen, -1.0).topk(each, -1).indices
+
+
+def _seen(count: int, chosen: Tensor) -> tuple[Tensor, Tensor]:
+    """The blocks that each inner one sees, (H, M, 5 + R), and which of them are not named twice."""
+    inner = torch.arange(1, count - 1, device=chosen.device)
+    usual = torch.stack(
+        (torch.zeros_like(inner), inner - 1, inner, inner + 1, torch.full_like(inner, count - 1)), -1
+    )  # fmt: skip
+    once = torch.ones_like(usual, dtype=torch.bool)
+    once[0, 1] = once[-1, 3] = False  # the first and the last block are neighbours of the inner ones beside them
+    H = chosen.shape[0]
+    blocks = torch.cat((usual.expand(H, -1, -1), chosen), -1)
+    return blocks, torch.cat((once.expand(H, -1, -1), torch.ones_like(chosen, dtype=torch.bool)), -1)
+
+
+def _part(dropout: Dropout | None, part: int) -> Dropout | None:
+    return None if dropout is None else Dropout(dropout.rate, dropout.key.at(part))
+
+
+@dataclass(frozen=True, eq=False)
+class _Shown:
+    """What is visible, as the cores ask for it."""
+
+    tensor: Tensor | None
+    lower_triangle: bool = False
+
+    @property
+    def everything(self) -> bool:
+        return self.tensor is None

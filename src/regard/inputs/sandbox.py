@@ -3,10 +3,11 @@
     {"source": "…"}                        compile; first, and once
     {"messages": […], "names": {…}}        render
 
-Says {"started": true} when it is there, and answers {"ready": true}, {"text": "…"} or {"fault": kind, "why": "…"}. It imports nothing of ours, so that it starts at
-once. Jinja's own sandbox keeps a template from Python's insides; this adds what it leaves open: which filters, methods
-and names there are, how long a text may grow, how many turns loops may make; and, where the system has them, limits on
-memory and processor that no oversight above can pass. Whoever started it ends it when the time is up.
+Says {"started": true} when it is there, and answers {"ready": true}, {"text": "…"} or {"fault": kind, "why": "…"}. It
+imports nothing of ours, so that it starts at once. Jinja's own sandbox keeps a template from Python's insides; this
+adds what it leaves open: which filters, methods and names there are, how long a text may grow, how many turns loops may
+make; and, where the system has them, limits on memory and processor that no oversight above can pass.
+Whoever started it ends it when the time is up.
 """
 
 from __future__ import annotations

@@ -34,9 +34,9 @@ def twins(folder: Path, name: str, config: Mapping[str, object]):
 
 def test_tokens_that_see_everything_and_are_seen(tmp_path: Path) -> None:
     reference, model = twins(tmp_path, LONGFORMER.architecture, LONGFORMER.config)
-    given = batch([24, 11, 5], pad=1)
-    everywhere = torch.zeros(3, 24, dtype=torch.bool)
-    everywhere[0, [0, 7, 21]] = everywhere[1, 3] = True
+    given = batch([48, 11, 5], pad=1)  # long enough to be taken by pieces
+    everywhere = torch.zeros(3, 48, dtype=torch.bool)
+    everywhere[0, [0, 7, 41]] = everywhere[1, 3] = True
     with torch.no_grad():
         for marked in (everywhere, everywhere & False):
             context = Context(positions=given.positions, everywhere=marked)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regard.errors import RegardError
 from regard.layers.attention import Attention
 from regard.layers.context import Context, Part
-from regard.layers.mask import Bound, Mask
+from regard.layers.everywhere import padding
+from regard.layers.mask import Mask
 from regard.layers.places import Places
 from regard.layers.projection import Projection
 from regard.ops.attention import Core, fused
@@ -48,12 +48,12 @@ class BlockSparseAttention(Attention):
     def _mix(self, q: Tensor, k: Tensor, v: Tensor, part: Part, context: Context) -> Tensor:
         if part.k.length <= self.shortest:
             return super()._mix(q, k, v, part, context)
-        _check(part.mask)
-        lengths = _lengths(part.mask, q.shape[0])
-        if lengths is None:
+        real = padding(part.mask, q.shape[0])
+        if bool(real.all()):
             return self._alike(q, k, v, context)
         mixed = torch.zeros_like(q)
-        for number, (length, first) in enumerate(lengths):
+        for number, row in enumerate(real):
+            first, length = int(row.int().argmax()), int(row.sum())
             rows = (slice(number, number + 1), slice(None), slice(first, first + length))
             mixed[rows] = self._alike(q[rows], k[rows], v[rows], context.inside(3 + number))
         return mixed
@@ -74,24 +74,3 @@ class BlockSparseAttention(Attention):
         if key is None:
             return torch.zeros(q.shape[1], count - 2, self.random, dtype=torch.int64, device=q.device)
         return random_blocks(key.at(_DRAWN), q.shape[1], count, self.random, q.device)
-
-
-def _check(mask: Bound) -> None:
-    """Padding is all that a mask may say here."""
-    rules = {rule for term in mask.mask.terms for rule in term.rules} - {"lengths"}
-    if rules:
-        raise RegardError("core.blocks_with", rules=", ".join(sorted(rules)))
-
-
-def _lengths(mask: Bound, batch: int) -> list[tuple[int, int]] | None:
-    """How many tokens each row has and where they begin; None where there is no padding."""
-    tensor = mask.tensor
-    if tensor is None:
-        return None
-    real = tensor[:, 0, 0].expand(batch, -1)
-    if bool(real.all()):
-        return None
-    counts, firsts = real.sum(-1).tolist(), real.int().argmax(-1).tolist()
-    if any(not bool(row[first : first + count].all()) for row, count, first in zip(real, counts, firsts, strict=True)):
-        raise RegardError("core.blocks_gaps")
-    return list(zip(counts, firsts, strict=True))

@@ -16,9 +16,11 @@ from regard.layers.places import Places
 from regard.layers.projection import Projection
 from regard.ops.attention import Core, fused
 from regard.ops.random import dropout
+from regard.ops.windowed import windowed
 
 Marks = Callable[[Tensor], Tensor]
 Heads = tuple[Tensor, Tensor, Tensor]  # q, k, v
+_LONG = 4  # a piece is shown three times the reach, so that a text of four is the first to gain
 
 
 class WindowAttention(Attention):
@@ -84,10 +86,7 @@ class WindowAttention(Attention):
 
     def _both(self, near: Heads, wide: Heads, marked: Tensor | None, part: Part, context: Context) -> Tensor:
         """(n, H, T, K): near tokens for all, and for those that are marked what they see of all."""
-        name = ("near", id(part), self.reach, self.marks)
-        visible = context.once(name, lambda: Near(part.mask, self.reach, marked))
-        drop = dropout(self.dropout, context.inside(0).key)
-        mixed = self.core(*near, visible, None, self.scale, drop)
+        mixed = self._near(near, marked, part, context)
         if marked is None:
             return mixed
         chosen = marked.int().topk(int(marked.sum(-1).max()), -1).indices  # (n, W); some rows have fewer
@@ -98,6 +97,29 @@ class WindowAttention(Attention):
         whole = self.core(q.gather(2, index), k, v, part.mask.mask.bind(places, part.k), None, self.scale, drop)
         real = marked.gather(1, chosen)[:, None, :, None]
         return mixed.scatter(2, index, torch.where(real, whole, mixed.gather(2, index)))
+
+    def _near(self, near: Heads, marked: Tensor | None, part: Part, context: Context) -> Tensor:
+        """The window alone: by pieces in a long text, at once in one that is hardly longer than the window."""
+        drop = dropout(self.dropout, context.inside(0).key)
+        if part.k.length > _LONG * self.reach:
+            seen = padding(part.mask, len(near[0]))
+            return windowed(self.core, *near, self.reach, seen, marked, self.scale, drop)
+        name = ("near", id(part), self.reach, self.marks)
+        visible = context.once(name, lambda: Near(part.mask, self.reach, marked))
+        return self.core(*near, visible, None, self.scale, drop)
+
+
+def padding(mask: Bound, batch: int) -> Tensor:
+    """(B, T) bool: which keys are tokens. Padding is all that a mask may say where tokens are taken by their places."""
+    rules = {rule for term in mask.mask.terms for rule in term.rules} - {"lengths"}
+    if rules:
+        raise RegardError("core.blocks_with", rules=", ".join(sorted(rules)))
+    real = torch.ones(1, mask.k.length, dtype=torch.bool, device=mask.k.positions.device)
+    real = (real if mask.tensor is None else mask.tensor[:, 0, 0]).expand(batch, -1)
+    edges = (real[:, 1:] & ~real[:, :-1]).sum(-1) + real[:, 0]
+    if bool((edges > 1).any()):
+        raise RegardError("core.blocks_gaps")
+    return real
 
 
 class Near:

@@ -17,6 +17,7 @@ A query that may see nothing gets zeros, never NaN. A core that cannot serve a c
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -43,6 +44,18 @@ class Visible(Protocol):
     def tensor(self) -> Tensor | None:
         """Bool (B|1, 1, T, S); None where every query sees every key."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What is visible, said outright."""
+
+    tensor: Tensor | None
+    lower_triangle: bool = False
+
+    @property
+    def everything(self) -> bool:
+        return self.tensor is None
 
 
 Core = Callable[[Tensor, Tensor, Tensor, Visible, Tensor | None, float, Dropout | None], Tensor]

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regard.ops.attention import Core
+from regard.ops.attention import Core, Shown
 from regard.ops.random import Dropout, Key
 
 
@@ -30,11 +28,11 @@ def block_sparse(
     places = blocks.unsqueeze(-1) * block + torch.arange(block, device=q.device)
     visible = ((places < T) & shown.unsqueeze(-1)).flatten(2).view(1, H * M, 1, -1)
     inner_q = rows[0][:, :, 1:-1].flatten(1, 2)  # (B, H * M, b, K)
-    shown_to = _Shown(visible.expand(-1, -1, block, -1))
+    shown_to = Shown(visible.expand(-1, -1, block, -1))
     inner = core(inner_q, near_k, near_v, shown_to, None, scale, _part(dropout, 0))
     last = (count - 1) * block
     ends = torch.cat((q[:, :, :block], q[:, :, last:]), 2)
-    outer = core(ends, k, v, _Shown(None), None, scale, _part(dropout, 1))
+    outer = core(ends, k, v, Shown(None), None, scale, _part(dropout, 1))
     inner = inner.view(B, H, M * block, -1)
     return torch.cat((outer[:, :, :block], inner, outer[:, :, block:]), 2)
 
@@ -63,15 +61,3 @@ def _seen(count: int, chosen: Tensor) -> tuple[Tensor, Tensor]:
 
 def _part(dropout: Dropout | None, part: int) -> Dropout | None:
     return None if dropout is None else Dropout(dropout.rate, dropout.key.at(part))
-
-
-@dataclass(frozen=True, eq=False)
-class _Shown:
-    """What is visible, as the cores ask for it."""
-
-    tensor: Tensor | None
-    lower_triangle: bool = False
-
-    @property
-    def everything(self) -> bool:
-        return self.tensor is None

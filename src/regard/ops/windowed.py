@@ -1,0 +1,53 @@
+"""Attention within a window, computed window by window: its cost grows with the length, not its square."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regard.ops.attention import Core, Shown
+from regard.ops.random import Dropout
+
+
+def windowed(
+    core: Core, q: Tensor, k: Tensor, v: Tensor, reach: int, seen: Tensor, marked: Tensor | None, scale: float,
+    dropout: Dropout | None,
+) -> Tensor:  # fmt: skip
+    """Each query sees the keys at most ``reach`` places away, and the ``marked`` ones.
+
+    q, k, v (B, H, T, K) -> (B, H, T, K). seen (B, T) bool: the keys that are tokens; marked (B, T) bool or None.
+    """
+    T, block = q.shape[2], max(reach, 1)
+    count = -(-T // block)
+    left = count * block - T
+    queries = F.pad(q, (0, 0, 0, left)).unflatten(2, (count, block))  # (B, H, N, b, K)
+    near_k, near_v = (_neighbours(F.pad(x, (0, 0, 0, left)), block) for x in (k, v))  # (B, H, N, 3 b, K)
+    plain = seen if marked is None else seen & ~marked  # what is marked is seen once, by the columns of its own
+    visible = _neighbours(F.pad(plain, (0, left)).unsqueeze(-1), block).squeeze(-1).unsqueeze(2)  # (B, N, 1, 3 b)
+    row, column = torch.arange(block, device=q.device).unsqueeze(1), torch.arange(3 * block, device=q.device) - block
+    visible = visible & ((row - column).abs() <= reach)  # (B, N, b, 3 b)
+    if marked is not None:
+        far_k, far_v, real = _picked(k, v, marked & seen)
+        near_k, near_v = (
+            torch.cat((near, far.unsqueeze(2).expand(-1, -1, count, -1, -1)), 3)
+            for near, far in ((near_k, far_k), (near_v, far_v))
+        )
+        visible = torch.cat((visible, real[:, None, None].expand(-1, count, block, -1)), -1)
+    folded = (x.transpose(1, 2).flatten(0, 1) for x in (queries, near_k, near_v))  # (B * N, H, ...)
+    mixed = core(*folded, Shown(visible.flatten(0, 1).unsqueeze(1)), None, scale, dropout)
+    return mixed.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)[:, :, :T]
+
+
+def _neighbours(x: Tensor, block: int) -> Tensor:
+    """(..., N * b, K) -> (..., N, 3 b, K): each block between those before and behind it, zeros beyond the ends."""
+    padded = F.pad(x, (0, 0, block, block)).unflatten(-2, (-1, block))
+    return torch.cat((padded[..., :-2, :, :], padded[..., 1:-1, :, :], padded[..., 2:, :, :]), -2)
+
+
+def _picked(k: Tensor, v: Tensor, marked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The marked keys and values (B, H, W, K), and which of them are (B, W); some rows have fewer."""
+    chosen = marked.int().topk(max(int(marked.sum(-1).max()), 1), -1).indices
+    index = chosen[:, None, :, None]
+    far_k, far_v = (x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])) for x in (k, v))
+    return far_k, far_v, marked.gather(1, chosen)

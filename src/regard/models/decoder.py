@@ -228,18 +228,25 @@ def written(
 
 
 def fill_heads(found: dict[str, Any]) -> None:
-    """What a file may leave out: as many key-value heads as heads, and heads that divide the width."""
+    """What a file may leave out: as many key-value heads as heads, and heads that divide the width.
+
+    Of a width that cannot be nothing is derived: it is to be named itself.
+    """
     dim, count = found["dim"], found["attention.heads"]
     if found.get("attention.kv_heads") is None:
         found["attention.kv_heads"] = count
-    if found.get("attention.head_dim") is None and type(dim) is int and type(count) is int and count > 0:
-        found["attention.head_dim"] = dim // count
+    if found.get("attention.head_dim") is None:
+        found.pop("attention.head_dim", None)
+        if type(dim) is int and type(count) is int and 0 < count <= dim <= shared.LARGEST:
+            found["attention.head_dim"] = dim // count
 
 
 def fill_hidden(found: dict[str, Any]) -> None:
     """What a file may leave out: a feed-forward layer four times as wide as the stream."""
-    if found["hidden"] is None and isinstance(found["dim"], int):
-        found["hidden"] = 4 * found["dim"]
+    if found["hidden"] is None:
+        found.pop("hidden", None)
+        if type(found["dim"]) is int and 0 < found["dim"] <= shared.LARGEST // 4:
+            found["hidden"] = 4 * found["dim"]
 
 
 _KINDS = ("full_attention", "sliding_attention")

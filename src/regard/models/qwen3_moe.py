@@ -88,25 +88,25 @@ TABLE = Table(
 
 FIELDS = foreign.Fields(
     same=qwen3.FIELDS.same | {
-        "num_experts_per_tok": "top", "moe_intermediate_size": "narrow",
+        "num_experts": "experts", "num_experts_per_tok": "top", "moe_intermediate_size": "narrow",
         "norm_topk_prob": "renormalise", "router_aux_loss_coef": "balance",
     },
     harmless=qwen3.FIELDS.harmless | {"output_router_logits"},
     default=qwen3.FIELDS.default | {
-        "head_dim": None, "norm_topk_prob": False, "router_aux_loss_coef": 0.001,
+        "head_dim": None, "num_experts": None, "norm_topk_prob": False, "router_aux_loss_coef": 0.001,
     },
 )  # fmt: skip
 HEADS = decoder.names("Qwen3Moe")
 _ACTIVATION = ("hidden_act", "silu")
-_COUNTS = ("num_experts", "num_local_experts")  # older and newer files
-_OWN = (*_COUNTS, "use_sliding_window", "sliding_window", "decoder_sparse_step", "mlp_only_layers")
+_OWN = ("num_local_experts", "use_sliding_window", "sliding_window", "decoder_sparse_step", "mlp_only_layers")
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
     values = decoder.values(data, where, FIELDS, HEADS, _ACTIVATION, *_OWN, *rope.KEYS)
     decoder.fill_heads(values)
-    values["experts"] = next((data[name] for name in _COUNTS if name in data), 128)
+    if values["experts"] is None:
+        values["experts"] = data.get("num_local_experts", 128)  # as newer files call it
     values["attention.rope"] = rope.read(data, where)
     depth = foreign.config(Config, values, where, FIELDS).depth
     local = tuple(range(depth)) if data.get("use_sliding_window") else ()
@@ -120,7 +120,6 @@ def write(config: Config) -> dict[str, Any]:
     made = decoder.written(config, FIELDS, HEADS, _ACTIVATION) | rope.write(wants.rope)
     return made | {
         "model_type": "qwen3_moe",
-        "num_experts": config.experts,
         "decoder_sparse_step": 1,
         "mlp_only_layers": list(config.dense),
         "use_sliding_window": bool(wants.local),

@@ -14,7 +14,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regard import bundle, config, data, errors, explain, generate, heads, layers, models, tasks, train, words
+    from regard import (
+        bundle,
+        config,
+        data,
+        doctor,
+        errors,
+        explain,
+        generate,
+        heads,
+        layers,
+        models,
+        tasks,
+        train,
+        words,
+    )
     from regard.bundle import Bundle, load, save
     from regard.errors import RegardError
     from regard.inputs.tokenizer import Tokenizer
@@ -35,6 +49,7 @@ _MODULES = (
     "bundle",
     "config",
     "data",
+    "doctor",
     "errors",
     "explain",
     "generate",
@@ -56,6 +71,7 @@ __all__ = [
     "bundle",
     "config",
     "data",
+    "doctor",
     "errors",
     "explain",
     "generate",

@@ -55,8 +55,7 @@ def show(screen: Console, found: Examination, *, made_up: bool, everything: bool
         for number, each in enumerate(one for one in found.findings if one.group == group):
             heading = Text(say(f"cli_doctor.group.{group}") if number == 0 else "", style="dim")
             mark = Text(f"{MARKS[each.status]} {say(f'cli_doctor.colour.{each.status}')}", style=STYLES[each.status])
-            told = everything or each.status != "green"
-            table.add_row(heading, mark, Text(each.title), Text(each.sentence if told else "", style="dim"))
+            table.add_row(heading, mark, Text(each.title), Text(each.sentence if everything else "", style="dim"))
     screen.print(table)
     screen.print()
     _remedies(screen, found)

@@ -54,9 +54,11 @@ def data(options: argparse.Namespace) -> None:
 
 def context(options: argparse.Namespace) -> None:
     table("context", "s/update", "tokens/s")
-    for length in CONTEXTS:
-        found = ask({"context": length, "updates": options.updates, "long": True})[0]
-        row(length, found["update"], found["pace"])
+    with tempfile.TemporaryDirectory() as folder:
+        texts = long_texts(Path(folder))
+        for length in CONTEXTS:
+            found = ask({"context": length, "updates": options.updates, "data": texts})[0]
+            row(length, found["update"], found["pace"])
 
 
 def depth(options: argparse.Namespace) -> None:
@@ -170,23 +172,20 @@ def recipe(changes: dict[str, Any]) -> Any:
     return Recipe(
         task={"name": "causal-lm"},
         model={"family": "qwen3", "attention": attention, **sizes},
-        data=DataConfig(train=corpus(changes), share=0.0, rows=changes.get("rows", 2000)),
+        data=DataConfig(train=changes.get("data", "sample:tang-poems"), share=0.0, rows=changes.get("rows", 2000)),
         tokenizer=TokenizerConfig(kind="characters", vocab=2000),
         train=TrainConfig(batch=BatchConfig(tokens=BATCH, accumulate=changes.get("accumulate", 1)), machine=machine),
     )
 
 
-def corpus(changes: dict[str, Any]) -> str:
-    """The built-in poems; where `long`, many of them as one text, so that the context is filled."""
-    if "long" not in changes:
-        return "sample:tang-poems"
-    from regard.data import sources
+def long_texts(folder: Path) -> str:
+    """A file in which a hundred poems are one text, so that any context is filled."""
+    from regard.data import samples
 
-    poems = sources.open("sample:tang-poems")
+    poems = samples.open("tang-poems")
     texts = ["".join(poems[n]["text"] for n in range(start, start + 100)) for start in range(0, 10_000, 100)]
-    lines = "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts)
-    path = Path(tempfile.gettempdir()) / "regard-scale.jsonl"
-    path.write_text(lines, encoding="utf-8")
+    path = folder / "long.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
     return str(path)
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from toy_training import CONFIG, Task, job, rows, train
 
 from regard.errors import ConfigError
 from regard.ops.random import Key
-from regard.train import checkpoint
+from regard.train import checkpoint, ranks
 from regard.train.feed import Feed, Place, ahead
 from regard.train.ranks import ALONE, Ranks
 from regard.train.recipe import BatchConfig, EvaluateConfig, KeepConfig, MachineConfig, OptimizerConfig
@@ -206,6 +207,22 @@ def test_what_ranks_say_to_each_other(tmp_path):
         assert said["told"] == 7 and said["sum"] == [3, 7.5] and said["any"] == [False, True, True]
         assert said["handed"] == np.arange(6).reshape(2, 3).tolist() and said["gathered"] == ["", "x", "xx"]
         assert said["led"] == 3
+
+
+def test_those_started_again_do_not_meet_the_dead():
+    """torchrun's store outlives a restart, with the addresses of those that died in it."""
+    store = torch.distributed.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    with ThreadPoolExecutor(3) as pool:
+        for restart in range(3):
+
+            def arrive(number: int, restart: int = restart) -> list[str]:
+                time.sleep(0.1 * (number + restart) % 0.3)
+                client = torch.distributed.TCPStore("127.0.0.1", store.port, is_master=False)
+                met = ranks._met(client, number, 3)
+                met.set(f"address of {number}", str(restart))
+                return [met.get(f"address of {other}").decode() for other in range(3)]
+
+            assert list(pool.map(arrive, range(3))) == [[str(restart)] * 3] * 3
 
 
 @pytest.mark.parametrize("where", [0, 1])

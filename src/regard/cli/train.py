@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,12 @@ SHORT = {  # options that stand for a key of the recipe
 @option("--target")
 @option("--out", type=click.Path())
 @option("--resume", type=click.Path())
+@option("--fork", type=click.Path())
+@option("--at", type=click.IntRange(0))
+@option("--fit", is_flag=True)
+@option("--find-batch", is_flag=True)
+@option("--find-lr", is_flag=True)
+@option("--memory", type=click.FloatRange(0.0, min_open=True))
 @option("--device")
 @option("--threads", type=click.IntRange(1))
 @option("--dtype", type=click.Choice(["float32", "bfloat16"]))
@@ -58,6 +65,12 @@ def command(
     changes: tuple[str, ...],
     out: str | None,
     resume: str | None,
+    fork: str | None,
+    at: int | None,
+    fit: bool,
+    find_batch: bool,
+    find_lr: bool,
+    memory: float | None,
     ranks: int | None,
     max_restarts: int,
     **short: Any,
@@ -65,15 +78,21 @@ def command(
     if "RANK" in os.environ:  # PyTorch reads it when it is imported; DDP warns of what is meant to be so
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     from regard.errors import ConfigError
+    from regard.train import fork as forks
     from regard.train import start
     from regard.train.progress import Lines, Screen
     from regard.train.ranks import joined
     from regard.train.run import Run, fresh
     from regard.train.stop import on_signals
 
+    overrides = {SHORT[name]: str(value) for name, value in short.items() if value is not None} | _pairs(changes)
+    if fit or find_batch or find_lr:
+        look = "fit" if fit else "find_batch" if find_batch else "find_lr"
+        origin = resume or fork
+        asked = _recipe(recipe, overrides, Run.open(origin) if origin else None)
+        return _look(look, asked, Path(out or "runs"), memory)
     if ranks is not None:
         _launch(ranks, max_restarts, None if resume or out or not recipe else fresh(Path(recipe).stem))
-    overrides = {SHORT[name]: str(value) for name, value in short.items() if value is not None} | _pairs(changes)
     watch = Lines() if wants_json() else Screen(notes())
     with joined() as group, on_signals() as stop:
         if group.count > 1:
@@ -81,6 +100,10 @@ def command(
         if resume is not None:
             asked = _recipe(recipe, overrides, Run.open(resume)) if recipe or overrides else None
             run, outcome = start.resume(resume, watch, stop, asked, group)
+        elif fork is not None:
+            asked = _recipe(recipe, overrides, Run.open(fork))
+            folder = Path(out) if out else fresh(f"{Path(fork).resolve().name}-fork", Path(fork).resolve().parent)
+            run, outcome = forks.fork(fork, folder, asked, step=at, watch=watch, stop=stop)
         elif recipe is not None:
             folder = Path(out) if out else fresh(Path(recipe).stem)
             run, outcome = start.start(_recipe(recipe, overrides), folder, watch, stop, group)
@@ -89,6 +112,23 @@ def command(
     answer(_document(run, outcome), lambda screen: _show(screen, run, outcome))
     if outcome == "stopped":
         raise click.exceptions.Exit(STOPPED)
+
+
+def _look(what: str, recipe: Recipe, folder: Path, memory: float | None) -> None:
+    """Say beforehand what was asked for; nothing is trained."""
+    from regard.cli import fit
+    from regard.train.stop import Interrupted, on_signals
+
+    with on_signals() as stop:
+        try:
+            if what == "fit":
+                fit.fit(recipe, folder, memory, stop)
+            elif what == "find_batch":
+                fit.find_batch(recipe, memory, stop)
+            else:
+                fit.find_lr(recipe, stop)
+        except Interrupted as error:
+            raise click.exceptions.Exit(STOPPED) from error
 
 
 def _launch(ranks: int, restarts: int, folder: Path | None) -> None:
@@ -110,7 +150,7 @@ def _together(ranks: Ranks, stop: Stop, out: str | None, resume: str | None) -> 
     from regard.errors import ConfigError
     from regard.train.ranks import RankLost, restarted
     from regard.train.run import Run
-    from regard.train.together import follow
+    from regard.train.together import LINGER, follow
 
     folder = resume or out
     if folder is None:
@@ -119,15 +159,19 @@ def _together(ranks: Ranks, stop: Stop, out: str | None, resume: str | None) -> 
         return folder if restarted() and Run(folder).exists else resume
     try:
         outcome = follow(folder, stop, ranks)
-    except RankLost as error:  # the first rank says so
+    except RankLost as error:  # the first rank says so, and has the time for it before the launcher ends all
+        time.sleep(LINGER)
         raise click.exceptions.Exit(error.exit_code) from error
     raise click.exceptions.Exit(STOPPED if outcome == "stopped" else 0)
 
 
 def _recipe(name: str | None, overrides: dict[str, str], run: Run | None = None) -> Recipe:
     from regard.config import override
+    from regard.errors import ConfigError
     from regard.train import recipe as recipes
 
+    if name is None and run is None:
+        raise ConfigError("cli_train.which")
     recipe = run.asked if name is None and run is not None else recipes.load(recipes.find(str(name)))
     return override(recipe, overrides)
 

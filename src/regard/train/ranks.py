@@ -11,6 +11,8 @@ for it: `RankLost` is raised on the others.
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -147,8 +149,11 @@ def joined() -> Iterator[Ranks]:
         torch.cuda.set_device(local % torch.cuda.device_count())
     try:
         with hearing():
-            dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
-            yield Ranks(dist.get_rank(), dist.get_world_size(), local)
+            store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+            kinds = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+            met = _met(store, number, count)
+            dist.init_process_group(kinds, store=met, rank=number, world_size=count, timeout=PATIENCE)
+            yield Ranks(number, count, local)
     finally:
         if dist.is_initialized():
             dist.destroy_process_group()
@@ -163,6 +168,28 @@ def hearing() -> Iterator[None]:
         if not _is_loss(error):
             raise
         raise RankLost("ranks.lost") from error
+
+
+def _met(store: dist.Store, number: int, count: int) -> dist.Store:
+    """The store, under a name that only these very processes know.
+
+    torchrun's store outlives a restart and still holds the addresses of those that died; who read them would call a
+    port where nobody is. So the first rank names the round, each of the others answers with a name of its own, and
+    goes on only where the first has repeated it.
+    """
+    own = uuid.uuid4().hex
+    if number == 0:
+        store.set("regard/round", own)
+        names = [store.get(f"regard/{own}/{other}").decode() for other in range(1, count)]
+        store.set(f"regard/{own}/all", " ".join(names))
+        return dist.PrefixStore(own, store)
+    while True:
+        current = store.get("regard/round").decode()
+        store.set(f"regard/{current}/{number}", own)
+        everyone = f"regard/{current}/all"
+        if store.check([everyone]) and own in store.get(everyone).decode():
+            return dist.PrefixStore(current, store)
+        time.sleep(0.02)
 
 
 def restarted() -> bool:

@@ -22,6 +22,7 @@ from regard.train.start import keep_data
 from regard.train.stop import Interrupted, Stop
 
 GRACE = 600  # seconds that ranks told to stop have for saving
+LINGER = 3  # seconds that the others stay after the first rank is gone
 STOPPED = 130
 
 

@@ -95,12 +95,12 @@ def test_every_task_from_recipe_to_model(data, tmp_path, task):
 
 def test_the_best_is_exported(data, tmp_path, monkeypatch):
     def told(model, poll):
-        return Result(name="model", scores=(Score(name="accuracy", value=values.pop(0)),), examples=1)
+        return Result(name="model", scores=(Score(name="bits_per_character", value=values.pop(0)),), examples=1)
 
-    values = [0.1, 0.8, 0.3]
+    values = [0.8, 0.1, 0.3]
     monkeypatch.setattr(setup.Setup, "score", lambda self: told)
     run, _ = start(recipe(data, **{"evaluate.every": 3}), tmp_path / "run")
-    assert run.best() == ("accuracy", 0.8, 6) and values == []
+    assert run.best() == ("bits_per_character", 0.1, 6) and values == []
     best = checkpoint.verify(run.checkpoints / checkpoint.name(6)).tensors("model")
     last = checkpoint.newest(run.checkpoints, pytest.fail).tensors("model")
     found = dict(bundle.load(run.folder).model.named_parameters())

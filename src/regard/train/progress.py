@@ -8,14 +8,22 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
+from regard.data import show
 from regard.errors import BadFileError, MissingPackage, need
 from regard.words import say
+
+if TYPE_CHECKING:
+    from regard.data.show import Document
 
 
 class Watch(Protocol):
     """Is told what happens."""
+
+    def first(self, batch: list[Document]) -> None:
+        """What the model will be given first."""
+        ...
 
     def begin(self, step: int, steps: int) -> None:
         """Training goes on from `step`."""
@@ -43,6 +51,9 @@ class Watch(Protocol):
 class Silent:
     """Shows nothing."""
 
+    def first(self, batch: list[Document]) -> None:
+        pass
+
     def begin(self, step: int, steps: int) -> None:
         pass
 
@@ -67,6 +78,9 @@ class Lines(Silent):
 
     def __init__(self, stream: TextIO | None = None):
         self.stream = stream or sys.stdout
+
+    def first(self, batch: list[Document]) -> None:
+        self._put({"event": "first_batch", "documents": show.plain(batch)})
 
     def begin(self, step: int, steps: int) -> None:
         self._put({"event": "begin", "step": step, "steps": steps})
@@ -99,6 +113,9 @@ class Screen:
         columns = (TextColumn("{task.completed}/{task.total}"), BarColumn(), TextColumn("{task.fields[what]}"))
         self.bar = Progress(*columns, console=self.console)
         self.pace, self.task, self.steps, self.printed = Pace(), None, 0, 0.0
+
+    def first(self, batch: list[Document]) -> None:
+        self.console.print(show.glance(batch), soft_wrap=False)
 
     def begin(self, step: int, steps: int) -> None:
         self.steps, self.task = steps, self.bar.add_task("", total=steps, completed=step, what="")
@@ -155,6 +172,9 @@ class Board:
 
     def __init__(self, watch: Watch, folder: Path):
         self.watch, self.folder, self.writer = watch, folder, None
+
+    def first(self, batch: list[Document]) -> None:
+        self.watch.first(batch)
 
     def begin(self, step: int, steps: int) -> None:
         try:

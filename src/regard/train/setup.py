@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from regard import bundle, config, models, tasks
 from regard.bundle import Bundle
 from regard.data import order, show, sources
+from regard.data.show import Document
 from regard.data.sources import Source, Subset
 from regard.data.split import split
 from regard.errors import ConfigError, RegardError
@@ -22,6 +24,7 @@ from regard.tasks.base import Task
 from regard.tasks.scores import Result
 from regard.train import machine
 from regard.train.feed import Feed, Place
+from regard.train.loop import weights
 from regard.train.recipe import DataConfig, Recipe
 from regard.words import nearest
 
@@ -61,30 +64,38 @@ class Setup:
     def build(self) -> tuple[Any, tuple[str, ...]]:
         """The model at the start, and the names of its parameters that `base` did not have and that are random."""
         model = models.build(self.model, Key(self.recipe.train.seed).at(-1))
-        return model, inherit(model, self.base.model) if self.base else ()
+        return model, inherit(model, weights(self.base.model)) if self.base else ()
 
     def bundle(self, model: Any) -> Bundle:
         return Bundle(model, self.tokenizer, self.family, self.recipe.task_name, self.labels)
 
-    def first_batch(self, feed: Feed) -> str:
-        """What the model sees first, as text."""
+    def first_batch(self, feed: Feed) -> list[Document]:
+        """What the model sees first, decoded."""
         ids = feed.plan(0)[0]
         lost = {int(i): sample.cut for i in ids if (sample := feed.sample(int(i), 0)) is not None}
         found = []
         for batch in feed.batches(Place()):
             where = feed.where(batch.ids)
             found += show.documents(batch, self.tokenizer, where=where, cut=lost, classes=self.labels)
-        return show.text(found)
+        return found
 
 
-def prepare(recipe: Recipe, *, tokenizer: Path | None = None, with_base: bool = True) -> Setup:
-    """`tokenizer` is the folder of one that is settled already; without `with_base` the weights of `base` are left."""
+def prepare(
+    recipe: Recipe,
+    *,
+    tokenizer: Path | None = None,
+    with_base: bool = True,
+    polled: Callable[[], None] = lambda: None,
+) -> Setup:
+    """`tokenizer` is the folder of one that is settled already; without `with_base` the weights of `base` are left.
+    `polled` is called while a tokenizer is trained.
+    """
     base = bundle.load(recipe.base) if recipe.base and with_base else None
     if base is None:  # a wrong setting is told before the data are read
         models.config(str(recipe.model["family"]), sizes(recipe), where="recipe: model")
     train, held_out = rows(recipe.data)
     labels = classes(recipe, train)
-    words = find_tokenizer(recipe, train, tokenizer, base)
+    words = find_tokenizer(recipe, train, tokenizer, base, polled)
     model = model_config(recipe, words, labels, base)
     task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, labels=labels)
     resolved = replace(
@@ -129,7 +140,9 @@ def classes(recipe: Recipe, train: Source) -> tuple[str, ...]:
     return tuple(sorted(found, key=(lambda label: (int(label), label)) if numbers else None))
 
 
-def find_tokenizer(recipe: Recipe, train: Source, folder: Path | None, base: Bundle | None) -> Tokenizer:
+def find_tokenizer(
+    recipe: Recipe, train: Source, folder: Path | None, base: Bundle | None, polled: Callable[[], None] = lambda: None
+) -> Tokenizer:
     """The run's own if it has one, else the base's, else one that is loaded or trained as the recipe says."""
     wants = recipe.tokenizer
     if folder is not None and folder.is_dir():
@@ -138,7 +151,29 @@ def find_tokenizer(recipe: Recipe, train: Source, folder: Path | None, base: Bun
         return base.tokenizer
     if wants.load is not None:
         return Tokenizer.load(wants.load)
-    return Tokenizer.train(wants.kind, sources.texts(some(train, wants.rows, recipe.data.seed)), wants.vocab)
+    texts = sources.texts(some(train, wants.rows, recipe.data.seed))
+    return _watched(lambda: Tokenizer.train(wants.kind, texts, wants.vocab), polled)
+
+
+def _watched(work: Callable[[], Tokenizer], polled: Callable[[], None]) -> Tokenizer:
+    """The result of `work`, which hears no signal while it is at it; it is left where it is if `polled` raises."""
+    found: list[Tokenizer] = []
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:  # raised again by who waits
+            failed.append(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.05)
+        polled()
+    if failed:
+        raise failed[0]
+    return found[0]
 
 
 def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], base: Bundle | None) -> Any:
@@ -178,11 +213,10 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 @torch.no_grad()
-def inherit(model: torch.nn.Module, base: torch.nn.Module) -> tuple[str, ...]:
-    """Copy from `base` what both have. Only a head may be new: its parameters are returned by name."""
-    theirs = dict(base.named_parameters())
+def inherit(model: torch.nn.Module, theirs: Mapping[str, torch.Tensor]) -> tuple[str, ...]:
+    """Copy from `theirs` what both have. Only a head may be new: its parameters are returned by name."""
     new = []
-    for name, parameter in model.named_parameters():
+    for name, parameter in weights(model).items():
         if name in theirs and theirs[name].shape == parameter.shape:
             parameter.copy_(theirs[name])
         elif name.startswith("head."):

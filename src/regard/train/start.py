@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from regard import bundle, limits
+from regard.data import show
 from regard.data.check import check
 from regard.errors import BadFileError, RegardError
 from regard.train import checkpoint
 from regard.train.card import card
+from regard.train.estimate import check_beforehand, laid_out, on_disk, sets
+from regard.train.gauge import free_disk
 from regard.train.loop import Job, Outcome, fit, restore
 from regard.train.progress import Board, Silent, Watch
 from regard.train.ranks import ALONE, Ranks
@@ -65,15 +69,26 @@ def resume(
         return run, train(run, watch or Silent(), stop or Stop(), ranks)
 
 
-def train(run: Run, watch: Watch, stop: Stop, ranks: Ranks = ALONE) -> Outcome:
-    """The whole of a training, from the recipe in the run's folder to its model. The caller holds the lock."""
-    fresh = not any(run.checkpoints.glob("step-*"))
+def train(
+    run: Run,
+    watch: Watch,
+    stop: Stop,
+    ranks: Ranks = ALONE,
+    began: Callable[[Setup, Job], None] | None = None,
+) -> Outcome:
+    """The whole of a training, from the recipe in the run's folder to its model. The caller holds the lock.
+
+    `began` writes the first checkpoint where the training does not begin at its beginning.
+    """
+    fresh = began is None and not any(run.checkpoints.glob("step-*"))
     if run.recipe.train.machine.tensorboard:
         watch = Board(watch, run.events)
     try:
         recipe = shared(run.recipe, ranks, fresh=fresh)
-        setup = prepare(recipe, tokenizer=run.tokenizer, with_base=fresh)
+        setup = prepare(recipe, tokenizer=run.tokenizer, with_base=fresh, polled=stop.poll)
         job = make(setup, run, watch, stop, fresh=fresh)
+        if began is not None:
+            began(setup, job)
         run.note("resumed" if run.history() else "started", pid=os.getpid(), versions=versions())
         ranks.handed(job.feed.counts)  # from here on the others have all they need
         ranks.told(fresh)
@@ -105,11 +120,15 @@ def make(setup: Setup, run: Run, watch: Watch, stop: Stop, *, fresh: bool) -> Jo
         beside = run.folder / f"tmp-tokenizer-{os.getpid()}"
         setup.tokenizer.save(beside)
         os.replace(beside, run.tokenizer)
-    limits.write(run.folder / "first_batch.txt", setup.first_batch(feed))
+    check_beforehand(setup, feed, watch)
+    first = setup.first_batch(feed)
+    limits.write(run.folder / "first_batch.txt", show.text(first))
+    if fresh:
+        watch.first(first)
     model, new = setup.build()
     if new and fresh:
         watch.say("train.new_head", names=", ".join(new))
-    warn_of_space(setup, run, model, watch)
+    warn_of_space(setup, run, watch)
     watch.say("train.size", parameters=sum(p.numel() for p in model.parameters()), tokens=feed.tokens)
     return Job(setup.recipe.train, model, setup.task, feed, setup.score())
 
@@ -154,16 +173,15 @@ def export(run: Run, setup: Setup, model: Any) -> None:
 
 def refuse_changes(run: Run, recipe: Recipe) -> None:
     """A run keeps its recipe: what a changed one would have given cannot be known from the middle of another."""
-    changed = [f"{key}: {old} → {new}" for key, old, new in differences(run.asked, located(recipe))]
+    changed = list(differences(run.asked, located(recipe)))
     if changed:
-        raise RegardError("train.recipe_changed", run=run.folder, what="; ".join(changed))
+        what = "; ".join(f"{key}: {old} → {new}" for key, old, new in changed)
+        how = sets({key: str(new) for key, _, new in changed})
+        raise RegardError("train.recipe_changed", run=run.folder, what=what, how=how)
 
 
-def warn_of_space(setup: Setup, run: Run, model: Any, watch: Watch) -> None:
+def warn_of_space(setup: Setup, run: Run, watch: Watch) -> None:
     """Say at the start that the disk will not hold the checkpoints, not hours later."""
-    copies = 3 + (setup.recipe.train.average is not None)  # weights, two moments
-    size = sum(p.numel() * p.element_size() for p in model.parameters())
-    want = size * copies * (setup.recipe.train.keep.newest + 2)  # and the best, and the one being written
-    free = shutil.disk_usage(run.folder).free
+    want, free = on_disk(laid_out(setup), setup.recipe), free_disk(run.folder)
     if free < want:
         watch.say("train.little_space", free=free >> 20, want=want >> 20)

@@ -63,7 +63,7 @@ def configs(data: bytes) -> None:
     name = document.get("model_type") if isinstance(document, dict) else None
     family = models.of_type(name) if isinstance(name, str) else None
     if family is not None:
-        models.family(family).read(document, "config.json")
+        models.read(family, document, "config.json")
 
 
 def tokenizer(data: bytes) -> None:

@@ -73,7 +73,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     if family is None:
         raise BadFileError("weights.family", where=where, name=name, known=", ".join(models.model_types()))
     module = models.family(family)
-    config = module.read(data, where)
+    config = models.read(family, data, where)
     weights = tensors()
     if config.depth > len(weights.names()):  # before anything of that depth is built
         raise BadFileError("weights.depth", where=folder, depth=config.depth, count=len(weights.names()))

@@ -13,6 +13,8 @@ from typing import Any
 
 from regard.words import say
 
+LONGEST = 2000  # characters of a message
+
 
 class RegardError(Exception):
     """A refusal with its reason and remedy; `key` `values` name its sentence."""
@@ -25,7 +27,9 @@ class RegardError(Exception):
         self.values = values
 
     def __str__(self) -> str:
-        return say(self.key, **self.values)
+        text = say(self.key, **self.values)
+        # A value out of a file may be as long as the file: what and where stand first, what to do last.
+        return text if len(text) <= LONGEST else f"{text[: LONGEST * 3 // 4]} … {text[-LONGEST // 4 :]}"
 
 
 class BadFileError(RegardError):

@@ -28,7 +28,7 @@ PATIENCE = 60.0  # until a file counts as one that is never done
 
 @dataclass(frozen=True)
 class Outcome:
-    """kind: "read", "refused" (a BadFileError or ConfigError) or the name of any other exception."""
+    """kind: "read", "refused" (a RegardError: BadFileError, ConfigError, …) or the name of any other exception."""
 
     reader: str
     path: str
@@ -202,7 +202,7 @@ def _warm(names: set[str]) -> None:
 
 
 def _main() -> None:
-    from regard.errors import BadFileError, ConfigError
+    from regard.errors import RegardError
 
     wanted = json.loads(sys.stdin.read())
     _warm({reader for reader, _ in wanted})
@@ -212,7 +212,7 @@ def _main() -> None:
         kind, message = "read", ""
         try:
             READERS[reader](path)
-        except (BadFileError, ConfigError) as error:
+        except RegardError as error:
             kind, message = "refused", str(error)
         except BaseException as error:
             kind, message = type(error).__name__, str(error)[:500]

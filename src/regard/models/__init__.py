@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from regard.config import from_dict
-from regard.errors import ConfigError
+from regard.errors import BadFileError, ConfigError
 
 if TYPE_CHECKING:
     from regard.models.transformer import EncoderDecoder, Transformer
@@ -67,6 +67,18 @@ def family(name: str) -> ModuleType:
     if name not in families():
         raise ConfigError("models.unknown", name=name, known=", ".join(families()))
     return importlib.import_module(f"regard.models.{name}")
+
+
+def read(name: str, data: Mapping[str, Any], where: str) -> Any:
+    """A family's Config out of a foreign config.json; a BadFileError names the keys that keep it from being one."""
+    module = family(name)
+    try:
+        return module.read(data, where)
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        usual = module.write(module.Config())
+        odd = [key for key, value in data.items() if key in usual and type(value) is not type(usual[key])]
+        why = f"{type(error).__name__}: {error}"
+        raise BadFileError("weights.kinds", where=where, keys=", ".join(odd) or "?", why=why[:200]) from error
 
 
 def of_type(model_type: str) -> str | None:

@@ -37,6 +37,7 @@ ONLY: Mapping[str, tuple[Any, ...]] = {
     "pruned_heads": ({},),
 }
 MOST_LABELS = 1 << 20
+HUGE = 1 << 31  # no number of a config is; whatever it may be for, it must not overflow where it is used
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
                "gelu_fast": "gelu_tanh",
                "silu": "silu", "swish": "silu"}  # fmt: skip
@@ -83,6 +84,9 @@ def config(cls: type[C], values: Mapping[str, Any], where: str, fields: Fields) 
     """A config out of what ``Fields.read`` gave, strict in every type; an error names the file's own key."""
     nested: dict[str, Any] = {}
     for key, value in values.items():
+        if type(value) is int and abs(value) >= HUGE:
+            name = next((theirs for theirs, ours in fields.same.items() if ours == key), key)
+            raise BadFileError("weights.setting", where=where, key=name, value=value, accepted=f"< {HUGE}")
         section, _, name = key.rpartition(".")
         (nested.setdefault(section, {}) if section else nested)[name] = value
     try:

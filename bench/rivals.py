@@ -126,7 +126,7 @@ def train(folder: Path) -> None:
         def on_step_end(self, *_: object, **__: object) -> None:
             (folder / "log").touch()
 
-    teacher = transformers.Trainer(model=model, args=settings, train_dataset=data, callbacks=[Begun()])
+    teacher = transformers.Trainer(model=model, args=settings, train_dataset=data, callbacks=[Begun()])  # type: ignore[arg-type]
     saved = folder.exists() and any(folder.glob("checkpoint-*"))
     teacher.train(resume_from_checkpoint=True if saved else None)
     digest = hashlib.sha256()

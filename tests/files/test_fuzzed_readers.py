@@ -109,7 +109,7 @@ def _mutated(document: Any, data: st.DataObject) -> Any:
 
     walk(document)
     if not places:
-        return data.draw(st.sampled_from(WRONG))
+        return copy.deepcopy(data.draw(st.sampled_from(WRONG)))
     node, key = places[data.draw(st.integers(0, len(places) - 1))]
     what = data.draw(st.sampled_from(["wrong", "wrong", "other", "drop", "double", "near"]))
     if what == "drop":

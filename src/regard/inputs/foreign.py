@@ -10,7 +10,7 @@ import base64
 import binascii
 import struct
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from regard.errors import BadFileError
 from regard.inputs import patterns
@@ -79,6 +79,7 @@ def _vocabulary(model: Mapping[str, Any]) -> Mapping[str, int]:
         raise Broken("word", most=LONGEST_WORD)
     if isinstance(vocab, dict):
         return numbered(vocab)
+    vocab = cast(list[Any], vocab)
     for place, piece in enumerate(vocab):
         good = isinstance(piece, list) and len(piece) == 2 and isinstance(piece[0], str)
         if not good or type(piece[1]) not in (int, float) or len(piece[0]) > LONGEST_PIECE:

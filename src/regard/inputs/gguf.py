@@ -42,7 +42,8 @@ _WHOLE_WORDS = ("llama-bpe",)  # a word of the vocabulary is taken as it is, wha
 def document(file: Gguf) -> dict[str, Any]:
     """The tokenizer.json of the file."""
     told = {key.removeprefix(KEY): value for key, value in file.metadata.items() if key.startswith(KEY)}
-    kind, tokens = told.get("model"), told.get("tokens")
+    kind: Any = told.get("model")
+    tokens: Any = told.get("tokens")
     if not _texts(tokens):
         raise _broken(file, "tokens")
     types = told.get("token_type", [NORMAL] * len(tokens))
@@ -121,7 +122,7 @@ def _byte_level(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) -> d
     if pre not in _SPLITS:
         why = say("inputs.gguf.pre", pre=repr(pre)[:40], known=", ".join(_SPLITS))
         raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=why)
-    merges = told.get("merges")
+    merges: Any = told.get("merges")
     if not _texts(merges, empty=True):
         raise _broken(file, "merges")
     own = bool(_SPLITS[pre]) and _SPLITS[pre][-1]["type"] == "Split"  # else the bytes' own rule cuts the words

@@ -110,7 +110,7 @@ def _json(path: Path) -> tokenizers.Tokenizer:
     return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
 
 
-def _built(path: Path, build: Any) -> tokenizers.Tokenizer:
+def _built(path: Path | str, build: Any) -> tokenizers.Tokenizer:
     try:
         rust = build()
         rust.no_padding()  # it may be to 10^12

@@ -18,8 +18,9 @@ import time
 from typing import Any
 
 from jinja2 import TemplateError, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.visitor import NodeTransformer
 
 LONGEST = 1 << 20  # characters of any text that a template makes
@@ -103,12 +104,12 @@ class Environment(ImmutableSandboxedEnvironment):
         if operator == "+" and not numbers:
             if type(left) is not type(right) and not (isinstance(left, str) and isinstance(right, str)):
                 raise TypeError(f"+ between {type(left).__name__} and {type(right).__name__}")
-            if isinstance(left, str | list | tuple) and len(left) + len(right) > LONGEST:
+            if isinstance(left, str | list | tuple) and len(left) + len(right) > LONGEST:  # pyright: ignore
                 raise TooMuch("a text or list too long")
-            return left + right
+            return left + right  # pyright: ignore
         if operator == "*" and isinstance(left, str | list | tuple) != isinstance(right, str | list | tuple):
             many, times = (left, right) if isinstance(right, int) else (right, left)
-            if not isinstance(times, int) or len(many) * max(times, 0) > LONGEST:
+            if not isinstance(times, int) or len(many) * max(times, 0) > LONGEST:  # pyright: ignore
                 raise TooMuch("a text or list too long")
             return many * times
         if not numbers:

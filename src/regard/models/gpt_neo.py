@@ -123,11 +123,11 @@ def _local(types: Any, depth: int, where: str) -> tuple[int, ...]:
     """The layers with a window out of ``[[["global", "local"], 12]]``."""
     kinds: list[str] = []
     for item in types if isinstance(types, list) else [None]:
-        pattern, times = item if isinstance(item, list) and len(item) == 2 else (None, 0)
+        pattern, times = item if isinstance(item, list) and len(item) == 2 else ([None], 0)
         known = isinstance(pattern, list) and all(kind in _KINDS for kind in pattern)
         if not known or type(times) is not int or not 0 < times <= depth:
             raise BadFileError("weights.setting", where=where, key="attention_types", value=types, accepted=_KINDS)
-        kinds += pattern * times
+        kinds += [str(kind) for kind in pattern] * times
     if len(kinds) != depth:
         accepted = (depth, *_KINDS)
         raise BadFileError("weights.setting", where=where, key="attention_types", value=types, accepted=accepted)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Any
 
 import numpy as np
 import torch
@@ -149,7 +150,7 @@ def joined() -> Iterator[Ranks]:
         torch.cuda.set_device(local % torch.cuda.device_count())
     try:
         with hearing():
-            store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+            store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))  # pyright: ignore
             kinds = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
             met = _met(store, number, count)
             dist.init_process_group(kinds, store=met, rank=number, world_size=count, timeout=PATIENCE)
@@ -170,7 +171,7 @@ def hearing() -> Iterator[None]:
         raise RankLost("ranks.lost") from error
 
 
-def _met(store: dist.Store, number: int, count: int) -> dist.Store:
+def _met(store: Any, number: int, count: int) -> Any:
     """The store, under a name that only these very processes know.
 
     torchrun's store outlives a restart and still holds the addresses of those that died; who read them would call a
@@ -182,13 +183,13 @@ def _met(store: dist.Store, number: int, count: int) -> dist.Store:
         store.set("regard/round", own)
         names = [store.get(f"regard/{own}/{other}").decode() for other in range(1, count)]
         store.set(f"regard/{own}/all", " ".join(names))
-        return dist.PrefixStore(own, store)
+        return dist.PrefixStore(own, store)  # pyright: ignore
     while True:
         current = store.get("regard/round").decode()
         store.set(f"regard/{current}/{number}", own)
         everyone = f"regard/{current}/all"
         if store.check([everyone]) and own in store.get(everyone).decode():
-            return dist.PrefixStore(current, store)
+            return dist.PrefixStore(current, store)  # pyright: ignore
         time.sleep(0.02)
 
 

@@ -146,7 +146,7 @@ class Run:
         found = []
         for line in self.scores():
             name, score = next(iter(line["held_out"].items()))
-            if score["value"] is not None:
+            if isinstance(score["value"], int | float):
                 found.append((name, score["value"], line["step"]))
         lower = bool(found) and found[0][0] in LOWER_IS_BETTER
         return min(found, key=lambda score: score[1] if lower else -score[1], default=None)
@@ -163,7 +163,7 @@ class Run:
             _write(file, line)
 
     def history(self) -> list[dict[str, Any]]:
-        return _lines(self.folder / "history.jsonl")
+        return [line for line in _lines(self.folder / "history.jsonl") if "event" in line]
 
     @property
     def size(self) -> int:

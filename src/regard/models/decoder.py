@@ -114,10 +114,12 @@ def check_experts(config: Any) -> Iterator[Problem]:
     yield from between(config, 1, config.experts, "top")
 
 
-def every(config: Gpt, **biases: bool) -> Any:
+def every(config: Gpt, *, bias: bool = False, output_bias: bool = False) -> Any:
     """The projection of heads that divide the width, each with keys of its own."""
-    sizes = {"dim": config.dim, "heads": config.heads, "kv_heads": config.heads, "head_dim": config.dim // config.heads}
-    return layers.Grouped(**sizes, **biases)
+    head_dim = config.dim // config.heads
+    return layers.Grouped(
+        dim=config.dim, heads=config.heads, kv_heads=config.heads, head_dim=head_dim, bias=bias, output_bias=output_bias
+    )
 
 
 def grouped(config: Llama, **parts: Any) -> Any:

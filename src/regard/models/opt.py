@@ -60,17 +60,17 @@ def build(config: Config) -> Any:
     vocabulary: Callable[[Any], Any] | None = None
     if config.width is not None:
         tokens.tokens = embed.Widened(config.vocab, config.width, config.dim)
-        vocabulary = _narrowed(config)
+        vocabulary = _narrowed(config.dim, config.width)
     final = norm() if config.before and config.final else None
     return decoder.model(config, tokens, [block() for _ in range(config.depth)], final, vocabulary=vocabulary)
 
 
-def _narrowed(config: Config) -> Callable[[Any], Any]:
+def _narrowed(dim: int, width: int) -> Callable[[Any], Any]:
     """A head that goes back to the width of the embedding."""
     import torch
 
     def head(weight: Any) -> Any:
-        return heads.Language(weight, transform=torch.nn.Linear(config.dim, config.width, bias=False))
+        return heads.Language(weight, transform=torch.nn.Linear(dim, width, bias=False))
 
     return head
 

@@ -87,12 +87,14 @@ TABLE = Table(
 )
 
 FIELDS = foreign.Fields(
-    same=qwen3.FIELDS.same | {
+    same={
+        **qwen3.FIELDS.same,
         "num_experts": "experts", "num_experts_per_tok": "top", "moe_intermediate_size": "narrow",
         "norm_topk_prob": "renormalise", "router_aux_loss_coef": "balance",
     },
     harmless=qwen3.FIELDS.harmless | {"output_router_logits"},
-    default=qwen3.FIELDS.default | {
+    default={
+        **qwen3.FIELDS.default,
         "head_dim": None, "num_experts": None, "norm_topk_prob": False, "router_aux_loss_coef": 0.001,
     },
 )  # fmt: skip

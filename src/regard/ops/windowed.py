@@ -35,7 +35,7 @@ def windowed(
         )
         visible = torch.cat((visible, real[:, None, None].expand(-1, count, block, -1)), -1)
     folded = (x.transpose(1, 2).flatten(0, 1) for x in (queries, near_k, near_v))  # (B * N, H, ...)
-    mixed = core(*folded, Shown(visible.flatten(0, 1).unsqueeze(1)), None, scale, dropout)
+    mixed = core(*folded, Shown(visible.flatten(0, 1).unsqueeze(1)), None, scale, dropout)  # pyright: ignore
     return mixed.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)[:, :, :T]
 
 

@@ -62,6 +62,8 @@ def read_toml(path: str | os.PathLike[str], *, most: int = MIB) -> dict[str, Any
     text = decode(read_bytes(path, most=most), where).replace("\r\n", "\n")
     if _LONG_KEY.search(text):  # on a key of n parts tomllib spends n * n steps
         raise BadFileError("limits.too_deep", where=where, depth=DEPTH)
+    if long := _LONG_NUMBER.search(text):  # reading one takes a hundred times its memory
+        raise BadFileError("limits.too_many_digits", where=where, what=f"{long[1][:12]}…")
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -294,6 +296,7 @@ def _unreadable(path: str | os.PathLike[str], error: OSError) -> BadFileError:
 _LARGEST = 10**DIGITS
 # A key of more than DEPTH parts (`a.b.c…`), where a key may begin. No step can be taken back, so it runs in one go.
 _PART = r"""(?>[A-Za-z0-9_-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')"""
+_LONG_NUMBER = re.compile(r"[=\[,][ \t\n]*+([+-]?[0-9][0-9A-Za-z_.+-]{400})")
 _LONG_KEY = re.compile(rf"(?:^|[\[{{,])[ \t]*+{_PART}(?:[ \t]*+\.[ \t]*+{_PART}){{{DEPTH}}}", re.MULTILINE)
 
 

@@ -14,7 +14,7 @@ from regard.limits import MIB
 MB = 1_000_000
 
 JSON: dict[str, bytes] = {
-    "depth of 65": b"[" * 65 + b"]" * 65,
+    "depth of 66": b"[" * 66 + b"]" * 66,
     "depth of 100,000": b"[" * 100_000 + b"]" * 100_000,
     "depth of tables": b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
     "never closed": b"[" * MB,

@@ -142,13 +142,6 @@ def _checkpoint(path: str) -> Any:
     return [found.tensors(name) for name in ("model", "optimizer")]
 
 
-def _chat(path: str) -> Any:
-    from regard.inputs import chat
-
-    with chat.Chat(Path(path).read_text(encoding="utf-8"), where=path) as template:
-        return template.render([{"role": "user", "content": "hello"}])
-
-
 READERS: dict[str, Callable[[str], Any]] = {
     "weights": _weights,
     "bundle": _bundle,
@@ -159,7 +152,6 @@ READERS: dict[str, Callable[[str], Any]] = {
     "recipe": _recipe,
     "run": _run,
     "checkpoint": _checkpoint,
-    "chat": _chat,
 }
 
 
@@ -185,6 +177,11 @@ def _peak() -> int:
 
 def _warm(names: set[str]) -> None:
     """Everything imported and each library used once, so that no file is charged for it."""
+    import regard.limits
+    import regard.train.recipe
+
+    if names <= {"json", "toml", "recipe"}:
+        return
     import torch
 
     import regard.bundle
@@ -194,11 +191,6 @@ def _warm(names: set[str]) -> None:
 
     torch.set_num_threads(1)
     Tokenizer.train("bpe", ["a b c"], 300)
-    if "chat" in names:
-        from regard.inputs import chat
-
-        with chat.Chat("{{ 1 }}", where="warm") as template:
-            template.render([])
 
 
 def _main() -> None:

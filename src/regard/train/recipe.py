@@ -259,7 +259,10 @@ class Recipe:
 def load(path: str | os.PathLike[str]) -> Recipe:
     """The recipe in a TOML file, its task's settings checked too."""
     recipe = config.load(Recipe, path)
-    _ = recipe.task_settings
+    try:
+        _ = recipe.task_settings
+    except ConfigError as error:  # the task does not know in which file its settings stand
+        raise ConfigError("config.in_file", where=str(path), why=str(error)) from error
     return recipe
 
 

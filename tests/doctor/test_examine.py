@@ -12,6 +12,7 @@ from small_runs import MACHINE, RUNS, recipe, write
 from regard import bundle, config, doctor, models
 from regard.cli.main import run as regard
 from regard.doctor import subject as subjects
+from regard.layers import Mask
 from regard.words import speaking
 
 
@@ -127,6 +128,17 @@ def test_every_sentence_is_there_in_both_languages(trained):
         assert all(max(one.sentence) >= "\u4e00" and not one.sentence.startswith("doctor.") for one in found.findings)
     with speaking("en"):
         assert not any(one.title.startswith("doctor.") for one in found.findings)
+
+
+def test_a_finding_is_wholly_in_the_language_in_use(trained):
+    subject = subjects.find(trained("seq2seq vaswani"))
+    subject.model.mask = Mask(predicate=lambda q, k: k >= 0)
+    found = doctor.examine(subject)
+    with speaking("zh"):
+        assert found["future"].sentence.startswith("在训练批次的那一行的")
+        assert "“不会偷看后文”" in found["cached"].sentence
+    with speaking("en"):
+        assert "In the row of a training batch" in found["future"].sentence
 
 
 def test_what_is_not_there_is_refused(capsys, tmp_path):

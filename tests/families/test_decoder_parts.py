@@ -13,6 +13,8 @@ from regard.errors import BadFileError, RegardError
 from regard.layers import Context
 from regard.models import deepseek_v3
 from regard.ops.routing import load_balance
+from regard.tasks.base import Sample, collate
+from regard.tasks.causal_lm import CausalLMTask
 from regard.weights import folder as files
 from regard.weights import table
 from regard.weights.layouts import ByHead, Interleaved, stacked
@@ -78,6 +80,20 @@ def test_the_load_of_experts_is_the_references(tmp_path):
     assert set(side) == {0, 1} and all(len(one.chosen) == 30 for one in side.values())
     found = load_balance([one.chosen for one in side.values()], [one.shares for one in side.values()])
     assert_close(found, expected.aux_loss)
+
+
+def test_training_adds_the_load_of_experts(tmp_path):
+    config = transformers.MixtralConfig(**MIXTRAL.config, router_aux_loss_coef=0.3)
+    config._experts_implementation = "eager"
+    _, model = made(transformers.MixtralForCausalLM(config), MIXTRAL, tmp_path)
+    samples = [Sample(tokens=some.numpy(), labels=some.roll(-1).numpy()) for some in some_tokens(2, 7)]
+    task, given = object.__new__(CausalLMTask), collate(samples, [0, 1])
+    side: dict = {}
+    hidden = model.hidden(given.tokens, Context.packed(given.lengths, side=side))[0]
+    load = load_balance([one.chosen for one in side.values()], [one.shares for one in side.values()])
+    expected = model.head.loss(hidden, given.labels) + 14 * 0.3 * load
+    assert_close(task.loss(model, given, None), expected)
+    assert load.requires_grad and not torch.equal(model.head.loss(hidden, given.labels), expected)
 
 
 def test_padding_is_not_routed_and_what_stands_there_has_no_gradient(tmp_path):

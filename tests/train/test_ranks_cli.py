@@ -214,3 +214,15 @@ def test_a_refusal_is_one_sentence(tmp_path):
     assert code == 2 and "3 processes cannot share the 4 micro-batches" in err and err.count("error:") == 1
     code, _, err = finish(begin("train", path, "--out", tmp_path / "run", "--ranks", 2))
     assert code == 1 and "is a run already" in err and err.count("error:") == 1
+
+
+def test_a_fork_and_the_same_command_again(tmp_path):
+    """`--fork` by two processes, and by one, come to the same; without a folder it finds one of its own."""
+    path = recipe(tmp_path)
+    assert finish(begin("train", path, "--out", tmp_path / "run", "--steps", 8))[0] == 0
+    for number, words in enumerate((["--ranks", 2], [])):
+        code, _, err = finish(begin("train", "--fork", tmp_path / "run", "--steps", 14, *words))
+        assert code == 0, err
+        assert len(Run(tmp_path / f"run-fork-{number + 1}").updates()) == 14
+    losses = [[line["loss"] for line in Run(tmp_path / f"run-fork-{n}").updates()] for n in (1, 2)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)

@@ -82,7 +82,7 @@ def command(
     from regard.train import start
     from regard.train.progress import Lines, Screen
     from regard.train.ranks import joined
-    from regard.train.run import Run, fresh
+    from regard.train.run import Run
     from regard.train.stop import on_signals
 
     overrides = {SHORT[name]: str(value) for name, value in short.items() if value is not None} | _pairs(changes)
@@ -92,7 +92,7 @@ def command(
         asked = _recipe(recipe, overrides, Run.open(origin) if origin else None)
         return _look(look, asked, Path(out or "runs"), memory)
     if ranks is not None:
-        _launch(ranks, max_restarts, None if resume or out or not recipe else fresh(Path(recipe).stem))
+        _launch(ranks, max_restarts, None if resume or out else _fresh(recipe, fork))
     watch = Lines() if wants_json() else Screen(notes())
     with joined() as group, on_signals() as stop:
         if group.count > 1:
@@ -102,10 +102,10 @@ def command(
             run, outcome = start.resume(resume, watch, stop, asked, group)
         elif fork is not None:
             asked = _recipe(recipe, overrides, Run.open(fork))
-            folder = Path(out) if out else fresh(f"{Path(fork).resolve().name}-fork", Path(fork).resolve().parent)
-            run, outcome = forks.fork(fork, folder, asked, step=at, watch=watch, stop=stop)
+            folder = Path(out) if out else _fresh(recipe, fork)
+            run, outcome = forks.fork(fork, folder, asked, step=at, watch=watch, stop=stop, ranks=group)
         elif recipe is not None:
-            folder = Path(out) if out else fresh(Path(recipe).stem)
+            folder = Path(out) if out else _fresh(recipe, fork)
             run, outcome = start.start(_recipe(recipe, overrides), folder, watch, stop, group)
         else:
             raise ConfigError("cli_train.which")
@@ -129,6 +129,19 @@ def _look(what: str, recipe: Recipe, folder: Path, memory: float | None) -> None
                 fit.find_lr(recipe, stop)
         except Interrupted as error:
             raise click.exceptions.Exit(STOPPED) from error
+
+
+def _fresh(recipe: str | None, fork: str | None) -> Path:
+    """A folder for a run that was given none."""
+    from regard.errors import ConfigError
+    from regard.train.run import fresh
+
+    if fork is not None:
+        origin = Path(fork).resolve()
+        return fresh(f"{origin.name}-fork", origin.parent)
+    if recipe is None:
+        raise ConfigError("cli_train.which")
+    return fresh(Path(recipe).stem)
 
 
 def _launch(ranks: int, restarts: int, folder: Path | None) -> None:

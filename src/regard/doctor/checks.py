@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import perf_counter
 
 from regard.doctor import files, labels, masks, numbers, surroundings, tokens, updates
-from regard.doctor.finding import Finding, Verdict, bad
+from regard.doctor.finding import Finding, Said, Verdict, bad
 from regard.doctor.subject import Subject
 from regard.errors import RegardError
 
@@ -102,10 +102,10 @@ def _asked(check: Check, subject: Subject) -> Verdict:
     try:
         return check.ask(subject)
     except RegardError as error:
-        return bad("doctor.broken", subject.again, why=str(error))
+        return bad("doctor.broken", subject.again, why=error)
     except Exception as error:  # of the model's own parts, whatever they are
         return bad("doctor.broken", masks.REINSTALL, why=f"{type(error).__name__}: {str(error)[:200]}")
 
 
 def _unasked(cause: Finding) -> Verdict:
-    return Verdict(status="unasked", key="doctor.unasked", values={"title": cause.title})
+    return Verdict(status="unasked", key="doctor.unasked", values={"title": Said(f"doctor.{cause.check}.title")})

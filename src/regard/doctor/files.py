@@ -37,7 +37,7 @@ def saved(subject: Subject) -> Verdict:
             bundle.save(folder, subject.bundle)
             again = bundle.load(folder, str(subject.device), None)
         except RegardError as error:
-            return bad("doctor.saved.refused", REINSTALL, why=str(error))
+            return bad("doctor.saved.refused", REINSTALL, why=error)
         return _compared(subject, again)
 
 
@@ -48,9 +48,9 @@ def whole(subject: Subject) -> Verdict:
     found = checkpoint.newest(subject.run.checkpoints, damaged.append)
     command = f"regard train --resume {subject.quoted}"
     if found is None and damaged:
-        return bad("doctor.whole.none", subject.again, why=str(damaged[0]))
+        return bad("doctor.whole.none", subject.again, why=damaged[0])
     if damaged:
-        return doubtful("doctor.whole.damaged", command, why=str(damaged[0]), step=found.step if found else 0)
+        return doubtful("doctor.whole.damaged", command, why=damaged[0], step=found.step if found else 0)
     if found is None:
         return doubtful("doctor.whole.missing", command)
     return good("doctor.whole.ok", step=found.step)
@@ -60,7 +60,7 @@ def data(subject: Subject) -> Verdict:
     """The run's data are there, and they are those that it began with."""
     assert subject.run is not None
     if subject.setup is None:
-        return doubtful("doctor.data.lost", subject.again, why=str(subject.lost))
+        return doubtful("doctor.data.lost", subject.again, why=subject.lost)
     kept = subject.run.data.get("fingerprints", {})
     held_out = subject.setup.held_out
     now = {"train": subject.setup.train.fingerprint, "held_out": held_out.fingerprint if held_out else None}

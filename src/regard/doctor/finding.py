@@ -11,6 +11,10 @@ from regard.words import say
 Status = Literal["green", "amber", "red", "unasked"]
 
 
+class Said(str):
+    """A key of the message table among the values of a sentence: said in the language that the sentence is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """`key` and `values` name a sentence of the message table; `command` mends an amber or a red."""
@@ -54,7 +58,8 @@ class Finding:
     @property
     def sentence(self) -> str:
         """What was found, in the language in use."""
-        return say(self.verdict.key, **self.verdict.values)
+        values = self.verdict.values.items()
+        return say(self.verdict.key, **{name: say(v) if isinstance(v, Said) else v for name, v in values})
 
     @property
     def command(self) -> str:

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from regard.doctor.finding import Verdict, bad, good
+from regard.doctor.finding import Said, Verdict, bad, good
 from regard.doctor.laid import LAYOUTS, Laid, Question, Seen, question, trained
 from regard.doctor.subject import Subject
 from regard.layers import Experts
-from regard.words import say
 
 REINSTALL = "python -m pip install --force-reinstall --no-deps regard"
 ROUNDING = 1e-5  # of the largest output, where sums have another order
@@ -62,7 +61,7 @@ def sight(subject: Subject) -> Verdict:
         before = asked.look()
         for number in range(len(subject.documents)):
             if (missing := _unseen(subject, asked, before, number)) is not None:
-                return bad("doctor.sight.bad", REINSTALL, row=number + 1, what=say(f"doctor.sight.{missing}"))
+                return bad("doctor.sight.bad", REINSTALL, row=number + 1, what=Said(f"doctor.sight.{missing}"))
     return good("doctor.sight.ok", count=len(subject.documents))
 
 
@@ -140,5 +139,5 @@ def _cuts(side: Laid) -> Iterator[Tensor]:
         yield (last * share) // (CUTS - 1)
 
 
-def _said(layout: str) -> str:
-    return say(f"doctor.layout.{layout}")
+def _said(layout: str) -> Said:
+    return Said(f"doctor.layout.{layout}")

@@ -6,10 +6,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from regard.embed.tokens import Learned, Sinusoidal, Tokens, Widened
+    from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
 
 __all__ = [
     "Tokens",
+    "Axial",
     "Learned",
     "Sinusoidal",
     "Widened",

@@ -112,3 +112,21 @@ class Sinusoidal(nn.Module):
             angles = at.unsqueeze(-1).to(self.angles.dtype) * self.angles
             self._tables[device] = torch.cat((angles.sin(), angles.cos()), -1).float().to(device)
         return self._tables[device]
+
+
+class Axial(nn.Module):
+    """A vector for each position of a grid, one part for its row, the other for its column (Kitaev et al. 2020): far
+    fewer numbers than positions. Places (B|1, T) -> (B|1, T, D)."""
+
+    def __init__(self, shape: tuple[int, int], dims: tuple[int, int]) -> None:
+        super().__init__()
+        self.rows = nn.Parameter(torch.zeros(shape[0], dims[0]))
+        self.columns = nn.Parameter(torch.zeros(shape[1], dims[1]))
+
+    def forward(self, places: Places) -> Tensor:
+        last = int(places.positions.max()) if places.start is None else places.start + places.length - 1
+        width = self.columns.shape[0]
+        if last >= self.rows.shape[0] * width:
+            raise RegardError("core.too_long", length=last + 1, context=self.rows.shape[0] * width)
+        at = places.positions.clamp(min=0)
+        return torch.cat((F.embedding(at // width, self.rows), F.embedding(at % width, self.columns)), -1)

@@ -18,7 +18,7 @@ class Pool(nn.Module):
     """Each sequence as one vector: (B, T, D) -> (sequences, D).
 
     how: "first" (BERT's [CLS]), "last" (a decoder's newest token) or "mean". dense: a linear layer and an activation
-    behind it (tanh in BERT's pooler, Devlin et al. 2018). transform: what else is made of the vector.
+    behind it (tanh in BERT's pooler, Devlin et al. 2018), to ``width`` features. transform: what else is made of the vector.
     """
 
     def __init__(
@@ -28,11 +28,12 @@ class Pool(nn.Module):
         *,
         dense: bool = False,
         activation: str = "tanh",
+        width: int | None = None,
         transform: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.how, self.activation, self.transform = how, activation, transform
-        self.dense = nn.Linear(dim, dim) if dense else None
+        self.dense = nn.Linear(dim, width or dim) if dense else None
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
         pick = POOLS[self.how]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from regard.layers.attention import Attention, CrossAttention
     from regard.layers.blocks import BlockSparseAttention
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
+    from regard.layers.chunks import ChunkAttention, Cut, HashedAttention, SharedQK
     from regard.layers.context import Context, Places
     from regard.layers.disentangled import Disentangled
     from regard.layers.everywhere import WindowAttention
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     )
     from regard.layers.projection import Grouped, Latent, NormedTogether
     from regard.layers.residual import Block, Parallel, Residual, Stack
+    from regard.layers.reversible import Reversible
     from regard.ops.attention import eager, fused, soft_capped
     from regard.ops.random import Key
 
@@ -38,6 +40,11 @@ __all__ = [
     "Attention",
     "CrossAttention",
     "BlockSparseAttention",
+    "Reversible",
+    "SharedQK",
+    "HashedAttention",
+    "Cut",
+    "ChunkAttention",
     "Cache",
     "Growing",
     "Preallocated",
@@ -79,6 +86,11 @@ _WHERE = {
     "Attention": "layers.attention",
     "CrossAttention": "layers.attention",
     "BlockSparseAttention": "layers.blocks",
+    "Reversible": "layers.reversible",
+    "SharedQK": "layers.chunks",
+    "HashedAttention": "layers.chunks",
+    "Cut": "layers.chunks",
+    "ChunkAttention": "layers.chunks",
     "Cache": "layers.cache",
     "Growing": "layers.cache",
     "Preallocated": "layers.cache",

@@ -5,20 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from regard.layers.attention import Attention
-from regard.layers.context import Context, Part
-from regard.layers.everywhere import padding
-from regard.layers.mask import Mask
-from regard.layers.places import Places
+from regard.layers.context import Context
 from regard.layers.projection import Projection
-from regard.ops.attention import Core, fused
+from regard.layers.rows import RowAttention
+from regard.ops.attention import Core, Shown, fused
 from regard.ops.block_sparse import block_sparse, random_blocks
 from regard.ops.random import Key, dropout
 
 _DRAWN = 2  # a place in the tree of keys beside those of the two parts' dropout
 
 
-class BlockSparseAttention(Attention):
+class BlockSparseAttention(RowAttention):
     """Blocks of ``block`` tokens see the first and the last one, their neighbours and ``random`` others (Zaheer et al.
     2020); a text too short for that is seen whole. x (B, T, D) -> (B, T, D).
 
@@ -41,33 +38,16 @@ class BlockSparseAttention(Attention):
         self.block, self.random = block, random
 
     @property
-    def shortest(self) -> int:
+    def shortest(self) -> int:  # type: ignore[override]
         """Texts up to this length are seen whole."""
         return (5 + 2 * self.random) * self.block
 
-    def _mix(self, q: Tensor, k: Tensor, v: Tensor, part: Part, context: Context) -> Tensor:
-        if part.k.length <= self.shortest:
-            return super()._mix(q, k, v, part, context)
-        real = padding(part.mask, q.shape[0])
-        if bool(real.all()):
-            return self._alike(q, k, v, context)
-        mixed = torch.zeros_like(q)
-        for number, row in enumerate(real):
-            first, length = int(row.int().argmax()), int(row.sum())
-            rows = (slice(number, number + 1), slice(None), slice(first, first + length))
-            mixed[rows] = self._alike(q[rows], k[rows], v[rows], context.inside(3 + number))
-        return mixed
-
-    def _alike(self, q: Tensor, k: Tensor, v: Tensor, context: Context) -> Tensor:
-        """Rows without padding."""
-        drop = dropout(self.dropout, context.key)
-        length = q.shape[2]
+    def alone(self, q: Tensor, k: Tensor, v: Tensor, causal: bool, context: Context, which: tuple[int, ...]) -> Tensor:
+        drop, length = dropout(self.dropout, context.key), q.shape[2]
         if length <= self.shortest:
-            whole = Mask().bind(Places.count(0, length, q.device), Places.count(0, length, q.device))
-            return self.core(q, k, v, whole, None, self.scale, drop)
-        return block_sparse(
-            self.core, q, k, v, self.block, self._chosen(q, length, context.key), self.scale, drop
-        )  # fmt: skip
+            return self.core(q, k, v, Shown(None), None, self.scale, drop)
+        chosen = self._chosen(q, length, context.key)
+        return block_sparse(self.core, q, k, v, self.block, chosen, self.scale, drop)
 
     def _chosen(self, q: Tensor, length: int, key: Key | None) -> Tensor:
         count = -(-length // self.block)

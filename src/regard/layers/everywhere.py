@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from regard.layers.context import Context, Part
 from regard.layers.mask import Bound
 from regard.layers.places import Places
 from regard.layers.projection import Projection
+from regard.layers.rows import padding
 from regard.ops.attention import Core, fused
 from regard.ops.random import dropout
 from regard.ops.windowed import windowed
@@ -106,20 +106,7 @@ class WindowAttention(Attention):
             return windowed(self.core, *near, self.reach, seen, marked, self.scale, drop)
         name = ("near", id(part), self.reach, self.marks)
         visible = context.once(name, lambda: Near(part.mask, self.reach, marked))
-        return self.core(*near, visible, None, self.scale, drop)  # pyright: ignore
-
-
-def padding(mask: Bound, batch: int) -> Tensor:
-    """(B, T) bool: which keys are tokens. Padding is all that a mask may say where tokens are taken by their places."""
-    rules = {rule for term in mask.mask.terms for rule in term.rules} - {"lengths"}
-    if rules:
-        raise RegardError("core.blocks_with", rules=", ".join(sorted(rules)))
-    real = torch.ones(1, mask.k.length, dtype=torch.bool, device=mask.k.positions.device)
-    real = (real if mask.tensor is None else mask.tensor[:, 0, 0]).expand(batch, -1)
-    edges = (real[:, 1:] & ~real[:, :-1]).sum(-1) + real[:, 0]
-    if bool((edges > 1).any()):
-        raise RegardError("core.blocks_gaps")
-    return real
+        return self.core(*near, visible, None, self.scale, drop)
 
 
 class Near:
@@ -128,14 +115,10 @@ class Near:
     everything = lower_triangle = False
 
     def __init__(self, mask: Bound, reach: int, marked: Tensor | None) -> None:
-        self.mask, self.reach, self.marked = mask, reach, marked
-
-    @cached_property
-    def tensor(self) -> Tensor:
-        q, k = self.mask.q.positions, self.mask.k.positions
-        seen = (q.unsqueeze(-1) - k.unsqueeze(-2)).abs() <= self.reach
-        seen = (seen if self.marked is None else seen | self.marked.unsqueeze(1)).unsqueeze(1)
-        return seen if self.mask.tensor is None else seen & self.mask.tensor
+        q, k = mask.q.positions, mask.k.positions
+        seen = (q.unsqueeze(-1) - k.unsqueeze(-2)).abs() <= reach
+        seen = (seen if marked is None else seen | marked.unsqueeze(1)).unsqueeze(1)
+        self.tensor: Tensor | None = seen if mask.tensor is None else seen & mask.tensor
 
 
 def _as_is(x: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ No token is dropped, and padding is never routed: what an expert makes of a toke
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 
 from regard.layers.context import Context
 from regard.layers.feed_forward import ACTIVATIONS
-from regard.ops.routing import best, grouped, softmax_shares
+from regard.ops.routing import best, grouped, load_balance, softmax_shares
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,3 +126,14 @@ class Experts(nn.Module):
         else:
             y = torch.zeros_like(x).masked_scatter(valid.expand(x.shape[:2]).unsqueeze(-1), mixed)
         return y if self.shared is None else y + self.shared(x, context)
+
+
+def side_loss(config: Any, side: Mapping[int, Routing]) -> Tensor | float:
+    """What a config's ``balance`` adds to the mean loss of a token, of what the layers of one pass left in ``side``.
+
+    It is of the tokens of this pass: of a batch taken in pieces, the mean of the pieces' and not quite the whole's.
+    """
+    weight = getattr(config, "balance", 0.0)
+    if not weight or not side:
+        return 0.0
+    return weight * load_balance([one.chosen for one in side.values()], [one.shares for one in side.values()])

@@ -51,6 +51,7 @@ _FAMILIES = {
     "qwen2": "llama",
     "qwen3": "qwen3",
     "qwen3_moe": "qwen3_moe",
+    "reformer": "reformer",
     "roberta": "roberta",
     "t5": "t5",
     "xlm-roberta": "roberta",

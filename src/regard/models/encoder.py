@@ -240,7 +240,7 @@ def values(
     labels = foreign.labels(data, where) if head in ("classify", "tag") else ()
     if head == "classify" and len(labels) == 1:
         head = "score"
-    if made["attention_dropout"] == made["dropout"]:
+    if made.get("attention_dropout") == made["dropout"]:
         made["attention_dropout"] = None
     return made | {
         "activation": foreign.activation(data.get(act, activation), where),

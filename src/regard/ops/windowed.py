@@ -34,9 +34,14 @@ def windowed(
             for near, far in ((near_k, far_k), (near_v, far_v))
         )
         visible = torch.cat((visible, real[:, None, None].expand(-1, count, block, -1)), -1)
-    folded = (x.transpose(1, 2).flatten(0, 1) for x in (queries, near_k, near_v))  # (B * N, H, ...)
-    mixed = core(*folded, Shown(visible.flatten(0, 1).unsqueeze(1)), None, scale, dropout)  # pyright: ignore
+    shown = Shown(visible.flatten(0, 1).unsqueeze(1))
+    mixed = core(_pieces(queries), _pieces(near_k), _pieces(near_v), shown, None, scale, dropout)
     return mixed.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)[:, :, :T]
+
+
+def _pieces(x: Tensor) -> Tensor:
+    """(B, H, N, ...) -> (B * N, H, ...)."""
+    return x.transpose(1, 2).flatten(0, 1)
 
 
 def _neighbours(x: Tensor, block: int) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from regard.generate import Settings, generate
 from regard.layers import Context, Key
+from regard.layers.experts import side_loss
 from regard.tasks.base import (
     Batch,
     Progress,
@@ -75,7 +76,9 @@ class CausalLMTask:
         return collate(samples, ids)
 
     def loss(self, model: nn.Module, batch: Batch, key: Key | None) -> Tensor:
-        return head_of(model).loss(self._rows(model, batch, key), batch.labels)
+        side: dict[int, Any] = {}
+        loss = head_of(model).loss(self._rows(model, batch, key, side), batch.labels)
+        return loss + batch.count * side_loss(model.config, side) if side else loss
 
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """Bits per character of whole documents, comparable with the n-gram baselines.
@@ -120,8 +123,8 @@ class CausalLMTask:
         found = generate(bundle, list(texts), settings)
         return [{"text": texts[each.prompt], "continuation": each.text, "ended": each.reason} for each in found]
 
-    def _rows(self, model: Any, batch: Batch, key: Key | None) -> Tensor:
-        context = Context.packed(batch.lengths, device=batch.tokens.device, key=key)
+    def _rows(self, model: Any, batch: Batch, key: Key | None, side: dict[int, Any] | None = None) -> Tensor:
+        context = Context.packed(batch.lengths, device=batch.tokens.device, key=key, side=side)
         return model.hidden(batch.tokens, context)[0, batch.where]
 
     def _lost(self, text: str) -> int:

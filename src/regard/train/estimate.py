@@ -110,9 +110,11 @@ class Estimate:
 def estimate(setup: Setup, feed: Feed, folder: Path, available: int | None = None) -> Estimate:
     """The whole of it. `folder` is where the run will be; `available`: of a machine with so much memory instead."""
     settings, train = setup.recipe, setup.recipe.train
-    model = laid_out(setup)
+    model, prepared = laid_out(setup), gauge.most() or 0
     rates = calibrate(setup, feed, model)
     memory = needs(setup, feed, rates.process, rates.heap)
+    if train.machine.device == "cpu":  # what reading the data and training a tokenizer took may have been more
+        memory = replace(memory, process=memory.process + max(prepared - memory.total, 0))
     updates = typical(feed)
     works = [passes(model, setup, batches, train).work for batches in updates]
     tokens = statistics.mean(map(_tokens, updates))

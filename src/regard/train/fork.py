@@ -18,6 +18,7 @@ from regard.train import checkpoint, optimizers
 from regard.train.checkpoint import Checkpoint
 from regard.train.loop import Job, Outcome, freeze, weights
 from regard.train.progress import Silent, Watch
+from regard.train.ranks import ALONE, Ranks
 from regard.train.recipe import Recipe, differences, located
 from regard.train.run import Run
 from regard.train.setup import Setup, inherit
@@ -37,6 +38,7 @@ def fork(
     step: int | None = None,
     watch: Watch | None = None,
     stop: Stop | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[Run, Outcome]:
     """Train in a new folder by `recipe` from the checkpoint of `step` (None: the newest) of the run `origin`.
 
@@ -58,7 +60,7 @@ def fork(
             run.save_recipe(applied(old.recipe, changed))
             shutil.copytree(old.tokenizer, run.tokenizer)
             began = _grafting(old, run, found, changed)
-            return run, train(run, watch, stop or Stop(), began=began)
+            return run, train(run, watch, stop or Stop(), ranks, began)
     except Exception:
         if not any(run.checkpoints.glob("step-*")):
             shutil.rmtree(run.folder, ignore_errors=True)

@@ -84,7 +84,7 @@ def train(
     if run.recipe.train.machine.tensorboard:
         watch = Board(watch, run.events)
     try:
-        recipe = shared(run.recipe, ranks, fresh=fresh)
+        recipe = shared(run.recipe, ranks, fresh=fresh or began is not None)
         setup = prepare(recipe, tokenizer=run.tokenizer, with_base=fresh, polled=stop.poll)
         job = make(setup, run, watch, stop, fresh=fresh)
         if began is not None:

@@ -82,7 +82,17 @@ class _Row:
         return [t.squeeze(0) for t in theirs]
 
 
-same, transpose, row = _Same(), _Transpose(), _Row()
+class _Column:
+    """Vectors stored as matrices of one row each."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.unsqueeze(1) for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        return [t.squeeze(1) for t in theirs]
+
+
+same, transpose, row, column = _Same(), _Transpose(), _Row(), _Column()
 
 
 @dataclass(frozen=True)

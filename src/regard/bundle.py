@@ -1,7 +1,8 @@
-"""A model with what it cannot be used without: its tokenizer and the names of its labels. ``load`` and ``save``.
+"""A model with what it cannot be used without: its tokenizer, its processor of images or sound, and the names of its
+labels. ``load`` and ``save``.
 
 A bundle on disk is a folder in the Hugging Face layout: model.safetensors (or shards and their index), config.json and
-the tokenizer's files. ``load`` also takes the folder of a run and finds the model in it.
+the files of tokenizer and processor. ``load`` also takes the folder of a run and finds the model in it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -20,6 +21,9 @@ from torch import nn
 from regard import limits, models
 from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.classify import Pool
+from regard.inputs import processors
+from regard.inputs.absent import NoTokenizer, tokenizer_files
+from regard.inputs.processors import Processor
 from regard.inputs.tokenizer import Tokenizer
 from regard.models.transformer import EncoderDecoder
 from regard.named import NAMES, place
@@ -46,7 +50,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True)
 class Bundle:
-    """model in evaluation mode, tokenizer, family and task by name, a classifier's labels in order, and its origin."""
+    """model in evaluation mode, tokenizer, family and task by name, a classifier's labels in order, its origin, and
+    what turns images or sound into what the model takes (None: it reads text alone)."""
 
     model: Any
     tokenizer: Tokenizer
@@ -54,6 +59,7 @@ class Bundle:
     task: str
     labels: tuple[str, ...] = ()
     folder: Path | None = None
+    processor: Processor | None = None
 
     @property
     def context(self) -> int:
@@ -79,11 +85,22 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
         raise BadFileError("weights.depth", where=folder, depth=config.depth, count=len(weights.names()))
     model = models.empty(config)
     table.read(module.TABLE, weights, model, str(folder), _dtype(dtype))
-    tokenizer = Tokenizer.load(folder)
-    if tokenizer.size > config.vocab + _pads_alone(tokenizer, config.vocab):
-        raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=config.vocab)
+    tokenizer, processor = _inputs(folder, family, config)
     model = model.to(device).eval()
-    return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder)
+    return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder, processor)
+
+
+def _inputs(folder: Path, family: str, config: Any) -> tuple[Tokenizer, Processor | None]:
+    """What the family reads: text needs a tokenizer, and what else it reads a processor."""
+    reads = models.reads(family)
+    processor = None if reads == ("text",) else processors.load(folder)
+    if "text" not in reads and not tokenizer_files(folder):
+        return cast(Tokenizer, NoTokenizer(family)), processor
+    tokenizer = Tokenizer.load(folder)
+    vocab = getattr(config, "vocab", None)
+    if vocab is not None and tokenizer.size > vocab + _pads_alone(tokenizer, vocab):
+        raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=vocab)
+    return tokenizer, processor
 
 
 def _opened(path: Path) -> tuple[str, Any, Callable[[], table.Tensors]]:
@@ -105,8 +122,12 @@ def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     module = models.family(bundle.family)
     files.write(folder, table.write(module.TABLE, bundle.model))
-    bundle.tokenizer.save(folder)
-    data = module.write(bundle.model.config) | _token_ids(bundle)
+    data = module.write(bundle.model.config)
+    if not isinstance(bundle.tokenizer, NoTokenizer):
+        bundle.tokenizer.save(folder)
+        data |= _token_ids(bundle)
+    if bundle.processor is not None:
+        bundle.processor.save(folder)
     stored = next(bundle.model.parameters()).dtype
     data |= {"torch_dtype": str(stored).removeprefix("torch."), "regard": {"task": bundle.task}}
     limits.write(folder / CONFIG, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
@@ -191,8 +212,8 @@ def _usual(model: Any) -> str:
 
 
 def _token_ids(bundle: Bundle) -> dict[str, Any]:
-    tokenizer, vocab = bundle.tokenizer, bundle.model.config.vocab
-    pad = None if _pads_alone(tokenizer, vocab) else tokenizer.pad
+    tokenizer, vocab = bundle.tokenizer, getattr(bundle.model.config, "vocab", None)
+    pad = None if vocab is not None and _pads_alone(tokenizer, vocab) else tokenizer.pad
     ids = {"pad_token_id": pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
     if isinstance(bundle.model, EncoderDecoder):  # a decoder is told when it must end
         ids |= {"forced_eos_token_id": tokenizer.eos}

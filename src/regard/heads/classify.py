@@ -18,7 +18,8 @@ class Pool(nn.Module):
     """Each sequence as one vector: (B, T, D) -> (sequences, D).
 
     how: "first" (BERT's [CLS]), "last" (a decoder's newest token) or "mean". dense: a linear layer and an activation
-    behind it (tanh in BERT's pooler, Devlin et al. 2018), to ``width`` features. transform: what else is made of the vector.
+    behind it (tanh in BERT's pooler, Devlin et al. 2018), to ``width`` features. transform: what else is made of the
+    vector.
     """
 
     def __init__(

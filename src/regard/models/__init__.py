@@ -70,6 +70,11 @@ def family(name: str) -> ModuleType:
     return importlib.import_module(f"regard.models.{name}")
 
 
+def reads(name: str) -> tuple[str, ...]:
+    """What a family's models are given: "text", "image", "audio"; its file says so (READS) unless it is text alone."""
+    return getattr(family(name), "READS", ("text",))
+
+
 def read(name: str, data: Mapping[str, Any], where: str) -> Any:
     """A family's Config out of a foreign config.json; a BadFileError names the keys that keep it from being one."""
     module = family(name)

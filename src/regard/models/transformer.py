@@ -28,13 +28,14 @@ class Transformer(nn.Module):
         self.embed, self.stack, self.head = embed, stack, head
 
     def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
-        """What the head makes of x (B, T), or of what embed takes: logits (B, T, V), or one row for each sequence."""
+        """What the head makes of x (B, T), or of what else embed takes (pixels, waveforms): logits (B, T, V), or one
+        row for each sequence."""
         context = _keyed(self, context)
         return self.head(self.hidden(x, context), context)
 
     def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The stack's output (B, T, D), the final norm included, the head not."""
-        context = _keyed(self, context).open((x.shape[0], x.shape[1]), x.device, self.mask)
+        context = _keyed(self, context).open(_size(self.embed, x), x.device, self.mask)
         return self.stack(self.embed(x, context), context)
 
     def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
@@ -63,7 +64,8 @@ class EncoderDecoder(nn.Module):
     def forward(
         self, source: Tensor, target: Tensor, source_context: Context | None = None, context: Context | None = None
     ) -> Tensor:
-        """Logits (B, T, V) for target (B, T) given source (B, S); the source's padding is hidden from the target."""
+        """Logits (B, T, V) for target (B, T) given source (B, S), or what else its embed takes; the source's padding is
+        hidden from the target."""
         source_context = _keyed(self, source_context)
         memory = self.encode(source, source_context)
         context = _keyed(self, context)
@@ -73,7 +75,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, source: Tensor, context: Context | None = None) -> Tensor:
         """The memory (B, S, D)."""
-        context = _keyed(self, context).open((source.shape[0], source.shape[1]), source.device)
+        context = _keyed(self, context).open(_size(self.source_embed, source), source.device)
         return self.encoder(self.source_embed(source, context), context)
 
     def hidden(self, target: Tensor, context: Context) -> Tensor:
@@ -87,6 +89,12 @@ class EncoderDecoder(nn.Module):
     def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
         """An empty cache for the decoder."""
         return _cache(self.stack, capacity)
+
+
+def _size(embed: nn.Module, x: Tensor) -> tuple[int, int]:
+    """(B, T): how many tokens the stack has of x. What embeds other things than tokens says so by its ``size``."""
+    size = getattr(embed, "size", None)
+    return (x.shape[0], x.shape[1]) if size is None else size(x)
 
 
 def memory_mask(source: Context, target: Context) -> Mask:

@@ -42,11 +42,18 @@ def twins(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Twins:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    case = getattr(item, "callspec", None) and item.callspec.params.get("case")  # type: ignore[attr-defined]
-    if isinstance(case, Case) and (report.when == "call" or report.failed) and not report.skipped:
-        held = _HELD.setdefault(case.row.model_type, {})
-        name = item.name.partition("[")[0].removeprefix("test_")
+    if report.skipped or (report.when != "call" and not report.failed):
+        return
+    for model_type, name in _shown(item):
+        held = _HELD.setdefault(model_type, {})
         held[name] = held.get(name, True) and report.passed
+
+
+def _shown(item: pytest.Item) -> list[tuple[str, str]]:
+    """The model types and columns of the family table that a test counts for: by its case, or as it is marked."""
+    case = getattr(item, "callspec", None) and item.callspec.params.get("case")  # type: ignore[attr-defined]
+    found = [(case.row.model_type, item.name.partition("[")[0].removeprefix("test_"))] if isinstance(case, Case) else []
+    return found + [(mark.args[0], name) for mark in item.iter_markers("shows") for name in mark.args[1:]]
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -67,7 +67,7 @@ def same_directions(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def drawn(shape: tuple[int, ...], key: Key, like: Tensor) -> Tensor:
         torch.manual_seed(SEED)
-        return torch.randn(shape).to(like.dtype)
+        return torch.randn(shape, dtype=like.dtype)
 
     monkeypatch.setattr(chunks, "directions", drawn)
 
@@ -76,8 +76,23 @@ def twins(name: str, folder: Path, **changes: Any) -> tuple[Any, Any]:
     architecture, config = VARIANTS[name]
     made = getattr(transformers, architecture)
     reference = randomised(made(transformers.ReformerConfig(**CONFIG | config | changes)), BART)
+    with_bias(reference)
     reference.save_pretrained(folder)
-    return reference, read(folder)[0]
+    model = read(folder)[0]
+    if name == "language":
+        # A token that sees none but itself scores -1e5, where single precision counts in steps of 0.008: the
+        # reference, which takes a logarithm there to weigh its hashes, loses 0.2 % of such a token's value. In
+        # double precision both are exact.
+        return reference.double(), model.double()
+    return reference, model
+
+
+def with_bias(reference: Any) -> None:
+    """Adds the bias of the vocabulary, as the releases did that the published weights were made for; the present one
+    stores it and forgets it, since its linear layer no longer shares it."""
+    if hasattr(reference, "lm_head"):
+        assert reference.lm_head.decoder.bias is None
+        reference.lm_head.register_forward_hook(lambda head, _, logits: logits + head.bias)
 
 
 def theirs(reference: Any, tokens: Tensor, **more: Any) -> Tensor:
@@ -88,6 +103,7 @@ def theirs(reference: Any, tokens: Tensor, **more: Any) -> Tensor:
     return torch.stack((found.start_logits, found.end_logits), -1)
 
 
+@pytest.mark.shows("reformer", "outputs")
 @pytest.mark.parametrize("length", [3, 5, 12, 24, 31])
 @pytest.mark.parametrize("name", VARIANTS)
 def test_outputs(name: str, length: int, tmp_path: Path) -> None:
@@ -98,6 +114,7 @@ def test_outputs(name: str, length: int, tmp_path: Path) -> None:
     assert_close(found, expected[:, 0] if name == "model" else expected)
 
 
+@pytest.mark.shows("reformer", "hidden_states")
 def test_both_streams_agree_at_every_layer(tmp_path: Path) -> None:
     reference, model = twins("masked", tmp_path)
     tokens, seen = some_tokens(2, 24), []
@@ -110,6 +127,7 @@ def test_both_streams_agree_at_every_layer(tmp_path: Path) -> None:
         assert_close(before + written, after)
 
 
+@pytest.mark.shows("reformer", "padding")
 @pytest.mark.parametrize("side", ["right", "left"])
 def test_a_row_is_cut_as_it_would_be_alone(side: str, tmp_path: Path) -> None:
     _, model = twins("masked", tmp_path)
@@ -124,6 +142,7 @@ def test_a_row_is_cut_as_it_would_be_alone(side: str, tmp_path: Path) -> None:
     assert_close(packed[0], torch.cat(alone))
 
 
+@pytest.mark.shows("reformer", "loss")
 def test_loss(tmp_path: Path) -> None:
     reference, model = twins("language", tmp_path)
     tokens = some_tokens(2, 24)
@@ -133,6 +152,7 @@ def test_loss(tmp_path: Path) -> None:
         assert_close(model.head.loss(hidden, tokens[:, 1:].flatten()) / len(hidden), expected)
 
 
+@pytest.mark.shows("reformer", "future")
 def test_nothing_comes_from_the_future(tmp_path: Path) -> None:
     _, model = twins("language", tmp_path)
     tokens = some_tokens(1, 10)
@@ -142,6 +162,7 @@ def test_nothing_comes_from_the_future(tmp_path: Path) -> None:
         assert torch.equal(model(tokens[:, :4])[:, :3], before[:, :3])
 
 
+@pytest.mark.shows("reformer", "generation")
 def test_text_is_written_without_a_cache(tmp_path: Path) -> None:
     reference, model = twins("language", tmp_path)
     prompt = some_tokens(1, 5)[0].tolist()
@@ -186,6 +207,7 @@ def kept(model: Any, tokens: Tensor) -> Tensor:
     return model.stack.norm(torch.cat(_run(model.stack, x, x, context), -1))
 
 
+@pytest.mark.shows("reformer", "back")
 def test_the_reference_reads_what_we_write(tmp_path: Path) -> None:
     for name in VARIANTS:
         reference, model = twins(name, tmp_path / name)
@@ -201,5 +223,6 @@ def test_the_reference_reads_what_we_write(tmp_path: Path) -> None:
             assert torch.equal(tensor, again.state_dict()[key]), key
         written = again.config.to_dict()
         ours = {"architectures", "_name_or_path", "dtype", "transformers_version", "initializer_range", "eos_token_id"}
+        ours |= set() if model.config.grid else {"axial_pos_shape"}  # of a grid that is not there
         for key, value in reference.config.to_dict().items():
             assert key in ours or value is None or written[key] == value, key

@@ -100,7 +100,7 @@ def factors_for(length: int, chunk: int, longest: int) -> tuple[int, ...]:
 
 def _sorted(buckets: Tensor) -> Tensor:
     """(B, H, R * T): the tokens by bucket, within one as they stand, one hash after the other."""
-    return buckets.sort(-1, stable=True).indices.flatten(2)
+    return buckets.sort(dim=-1, stable=True).indices.flatten(2)
 
 
 def _ring(x: Tensor, beside: Neighbours) -> Tensor:

@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regard.embed.patches import GridPositions, Patches
     from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
 
 __all__ = [
@@ -14,9 +15,12 @@ __all__ = [
     "Learned",
     "Sinusoidal",
     "Widened",
+    "Patches",
+    "GridPositions",
 ]
 
-_WHERE = dict.fromkeys(__all__, "embed.tokens")
+_WHERE: dict[str, str] = dict.fromkeys(("Tokens", "Axial", "Learned", "Sinusoidal", "Widened"), "embed.tokens")
+_WHERE |= dict.fromkeys(("Patches", "GridPositions"), "embed.patches")
 
 
 def __getattr__(name: str) -> Any:

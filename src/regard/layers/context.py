@@ -27,6 +27,7 @@ class Context:
     positions    (B, T) int64, -1 for what is no token; None: counted from 0, or on from the cache
     types        (B, T) int64, the kind of each token (BERT's sentence A or B)
     everywhere   (B, T) bool, tokens that see all and are seen by all where layers see a window (Longformer)
+    masked       (B, P) bool, patches of an image whose content is hidden (masked image modelling)
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
     cache        what attention remembers of earlier calls; it is written to
     key          randomness of this pass; None means evaluation: nothing is dropped
@@ -37,6 +38,7 @@ class Context:
     positions: Tensor | None = None
     types: Tensor | None = None
     everywhere: Tensor | None = None
+    masked: Tensor | None = None
     memory: Tensor | None = None
     memory_mask: Mask = field(default_factory=Mask)
     cache: Cache | None = None
@@ -69,13 +71,18 @@ class Context:
             positions = torch.where(positions < 0, -1, cache.following(places.length, device).positions)
         return Context(positions=positions, cache=cache, **others)
 
-    def open(self, shape: tuple[int, int], device: torch.device, mask: Mask | None = None) -> Context:
-        """This context ready for one forward pass over tokens of ``shape`` (B, T), under the model's own ``mask``."""
+    def open(
+        self, shape: tuple[int, int], device: torch.device, mask: Mask | None = None, queries: Places | None = None
+    ) -> Context:
+        """This context ready for one forward pass over tokens of ``shape`` (B, T), under the model's own ``mask``.
+        ``queries``: where they stand, if what embeds them knows (patches do)."""
         both = self.mask if mask is None else _widened(mask, self.mask) & self.mask
         _check(both, self.positions, self.cache, shape)
         B, T = shape
         if self.positions is not None:
-            queries = Places(self.positions)
+            queries = Places(self.positions, grid=queries and queries.grid)
+        elif queries is not None and self.cache is None and both.documents is None:
+            pass
         elif both.documents is not None:
             queries = Places.packed(both.documents, device)
         elif self.cache is not None:

@@ -17,11 +17,11 @@ Rule = Callable[[str, nn.Parameter, torch.Generator], Tensor | None]
 def initialise(model: nn.Module, key: Key, rule: Rule) -> nn.Module:
     """Gives every matrix and embedding the values of ``rule(name, parameter, generator)``; None leaves it as it is.
 
-    Norms keep the ones and zeros they were made with; the biases of linear layers, which PyTorch draws from its global
-    generator, become zeros.
+    Norms keep the ones and zeros they were made with; the biases of linear layers and convolutions, which PyTorch draws
+    from its global generator, become zeros.
     """
     for module in model.modules():
-        if isinstance(module, nn.Linear) and module.bias is not None:
+        if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d) and module.bias is not None:
             module.bias.zero_()
     for name, parameter in model.named_parameters():
         if parameter.dim() > 1:

@@ -12,15 +12,18 @@ from torch import Tensor
 @dataclass(frozen=True, eq=False)
 class Places:
     """positions (B|1, T) int64, a negative one marking what is no token; ``start`` is set when every row simply
-    counts up from it, which lets masks stay unbuilt."""
+    counts up from it, which lets masks stay unbuilt. ``grid``: the rows and columns of an image's patches."""
 
     positions: Tensor
     start: int | None = None
+    grid: tuple[int, int] | None = None
 
     @staticmethod
-    def count(start: int, length: int, device: torch.device | str | None = None) -> Places:
+    def count(
+        start: int, length: int, device: torch.device | str | None = None, *, grid: tuple[int, int] | None = None
+    ) -> Places:
         """``start, start + 1, …`` in every row."""
-        return Places(torch.arange(start, start + length, device=device).unsqueeze(0), start)
+        return Places(torch.arange(start, start + length, device=device).unsqueeze(0), start, grid)
 
     @staticmethod
     def padded(lengths: Sequence[int], device: torch.device | str | None = None) -> Places:
@@ -52,4 +55,4 @@ class Places:
         return None if self.start is not None else self.positions >= 0
 
     def select(self, rows: Tensor) -> Places:
-        return self if self.positions.shape[0] == 1 else Places(self.positions[rows], self.start)
+        return self if self.positions.shape[0] == 1 else Places(self.positions[rows], self.start, self.grid)

@@ -35,7 +35,7 @@ class Transformer(nn.Module):
 
     def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
         """The stack's output (B, T, D), the final norm included, the head not."""
-        context = _keyed(self, context).open(_size(self.embed, x), x.device, self.mask)
+        context = _opened(self.embed, x, _keyed(self, context), self.mask)
         return self.stack(self.embed(x, context), context)
 
     def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
@@ -75,7 +75,7 @@ class EncoderDecoder(nn.Module):
 
     def encode(self, source: Tensor, context: Context | None = None) -> Tensor:
         """The memory (B, S, D)."""
-        context = _keyed(self, context).open(_size(self.source_embed, source), source.device)
+        context = _opened(self.source_embed, source, _keyed(self, context))
         return self.encoder(self.source_embed(source, context), context)
 
     def hidden(self, target: Tensor, context: Context) -> Tensor:
@@ -91,10 +91,13 @@ class EncoderDecoder(nn.Module):
         return _cache(self.stack, capacity)
 
 
-def _size(embed: nn.Module, x: Tensor) -> tuple[int, int]:
-    """(B, T): how many tokens the stack has of x. What embeds other things than tokens says so by its ``size``."""
-    size = getattr(embed, "size", None)
-    return (x.shape[0], x.shape[1]) if size is None else size(x)
+def _opened(embed: Any, x: Tensor, context: Context, mask: Mask | None = None) -> Context:
+    """The context of a pass over x. What embeds other things than tokens says by its ``size(x)`` how many tokens it
+    makes of them, (B, T), or by its ``places(x, context)`` also where they stand."""
+    if hasattr(embed, "places"):
+        places = embed.places(x, context)
+        return context.open((x.shape[0], places.length), x.device, mask, places)
+    return context.open(embed.size(x) if hasattr(embed, "size") else (x.shape[0], x.shape[1]), x.device, mask)
 
 
 def memory_mask(source: Context, target: Context) -> Mask:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.context import Context
 from regard.layers.feed_forward import ACTIVATIONS
+from regard.layers.linear import Linear
+from regard.ops.linear import linear
 from regard.ops.losses import capped_loss, vocabulary_loss
 
 
@@ -33,7 +34,7 @@ class Language(nn.Module):
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
         """(..., D) -> logits (..., V)."""
-        return F.linear(self._transformed(hidden), self.weight, self.bias)
+        return linear(self._transformed(hidden), self.weight, self.bias)
 
     def loss(self, rows: Tensor, targets: Tensor) -> Tensor:
         """Summed loss in nats of rows (N, D) at targets (N,) int64; smoothed only in training mode."""
@@ -70,7 +71,7 @@ class Transform(nn.Module):
     ) -> None:
         super().__init__()
         self.activation = activation
-        self.linear = nn.Linear(dim, width or dim, bias=bias)
+        self.linear = Linear(dim, width or dim, bias=bias)
         self.norm = norm
 
     def forward(self, x: Tensor) -> Tensor:

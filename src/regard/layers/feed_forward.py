@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from regard.layers.context import Context
+from regard.layers.linear import Linear
 from regard.ops.random import dropout
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -28,8 +29,8 @@ class FeedForward(nn.Module):
     def __init__(self, dim: int, hidden: int, activation: str, *, bias: bool = True, dropout: float = 0.0) -> None:
         super().__init__()
         self.activation, self.dropout = activation, dropout
-        self.up = nn.Linear(dim, hidden, bias=bias)
-        self.down = nn.Linear(hidden, dim, bias=bias)
+        self.up = Linear(dim, hidden, bias=bias)
+        self.down = Linear(hidden, dim, bias=bias)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         inner = ACTIVATIONS[self.activation](self.up(x))
@@ -46,9 +47,9 @@ class Gated(nn.Module):
     def __init__(self, dim: int, hidden: int, activation: str, *, bias: bool = False, dropout: float = 0.0) -> None:
         super().__init__()
         self.activation, self.dropout = activation, dropout
-        self.gate = nn.Linear(dim, hidden, bias=bias)
-        self.up = nn.Linear(dim, hidden, bias=bias)
-        self.down = nn.Linear(hidden, dim, bias=bias)
+        self.gate = Linear(dim, hidden, bias=bias)
+        self.up = Linear(dim, hidden, bias=bias)
+        self.down = Linear(hidden, dim, bias=bias)
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         inner = ACTIVATIONS[self.activation](self.gate(x)) * self.up(x)

@@ -21,6 +21,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from regard.layers.linear import Linear
+
 Rotate = Callable[[Tensor], Tensor]
 
 
@@ -56,10 +58,10 @@ class Grouped:
     def layers(self) -> dict[str, nn.Module]:
         source = self.memory_dim or self.dim
         made: dict[str, nn.Module] = {
-            "q": nn.Linear(self.dim, self.heads * self.head_dim, bias=self.bias),
-            "k": nn.Linear(source, self.kv_heads * self.head_dim, bias=self.bias),
-            "v": nn.Linear(source, self.kv_heads * self.head_dim, bias=self.bias),
-            "o": nn.Linear(self.heads * self.head_dim, self.dim, bias=self.output_bias),
+            "q": Linear(self.dim, self.heads * self.head_dim, bias=self.bias),
+            "k": Linear(source, self.kv_heads * self.head_dim, bias=self.bias),
+            "v": Linear(source, self.kv_heads * self.head_dim, bias=self.bias),
+            "o": Linear(self.heads * self.head_dim, self.dim, bias=self.output_bias),
         }
         if self.norm is not None:
             made["q_norm"], made["k_norm"] = self.norm(self.head_dim), self.norm(self.head_dim)
@@ -124,17 +126,17 @@ class Latent:
 
     def layers(self) -> dict[str, nn.Module]:
         made: dict[str, nn.Module] = {
-            "kv_down": nn.Linear(self.dim, self.kv_rank + self.turned, bias=self.bias),
+            "kv_down": Linear(self.dim, self.kv_rank + self.turned, bias=self.bias),
             "kv_norm": self.norm(self.kv_rank),
-            "kv_up": nn.Linear(self.kv_rank, self.heads * (self.plain + self.value_dim), bias=False),
-            "o": nn.Linear(self.heads * self.value_dim, self.dim, bias=self.bias),
+            "kv_up": Linear(self.kv_rank, self.heads * (self.plain + self.value_dim), bias=False),
+            "o": Linear(self.heads * self.value_dim, self.dim, bias=self.bias),
         }
         if self.q_rank is None:
-            return made | {"q": nn.Linear(self.dim, self.heads * self.head_dim, bias=False)}
+            return made | {"q": Linear(self.dim, self.heads * self.head_dim, bias=False)}
         return made | {
-            "q_down": nn.Linear(self.dim, self.q_rank, bias=self.bias),
+            "q_down": Linear(self.dim, self.q_rank, bias=self.bias),
             "q_norm": self.norm(self.q_rank),
-            "q_up": nn.Linear(self.q_rank, self.heads * self.head_dim, bias=False),
+            "q_up": Linear(self.q_rank, self.heads * self.head_dim, bias=False),
         }
 
     def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor:

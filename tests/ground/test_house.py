@@ -25,6 +25,7 @@ OPTIONAL = {
     "pypinyin",
     "transformers",
     "sentencepiece",
+    "PIL",
 }
 NO_TORCH = ("regard", "regard.words", "regard.errors", "regard.limits", "regard.config", "regard.cli")
 FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "torch.save"}

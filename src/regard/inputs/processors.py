@@ -14,7 +14,13 @@ FILE = "preprocessor_config.json"
 BOTH = "processor_config.json"  # newer files: the parts of a processor under keys of their own
 
 # How files name a processor -> the file here that reads its settings. Some append "Fast" to the name.
-_MODULES: dict[str, str] = {}
+_MODULES: dict[str, str] = {
+    f"{kind}{end}": "images"
+    for kind in (
+        "ViT", "DeiT", "Beit", "Segformer", "Detr", "Yolos", "Bit", "CLIP", "Siglip", "Blip", "ImageGPT",
+    )
+    for end in ("ImageProcessor", "FeatureExtractor")
+}  # fmt: skip
 
 
 class Processor(Protocol):

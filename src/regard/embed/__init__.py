@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regard.embed.frames import Convolution, Frames
     from regard.embed.patches import GridPositions, Patches
     from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
 
@@ -17,10 +18,13 @@ __all__ = [
     "Widened",
     "Patches",
     "GridPositions",
+    "Convolution",
+    "Frames",
 ]
 
 _WHERE: dict[str, str] = dict.fromkeys(("Tokens", "Axial", "Learned", "Sinusoidal", "Widened"), "embed.tokens")
 _WHERE |= dict.fromkeys(("Patches", "GridPositions"), "embed.patches")
+_WHERE |= dict.fromkeys(("Convolution", "Frames"), "embed.frames")
 
 
 def __getattr__(name: str) -> Any:

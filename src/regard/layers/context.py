@@ -26,6 +26,7 @@ class Context:
     mask         who may attend to whom; the model adds its own (a decoder's is causal, but for a prefix given here)
     positions    (B, T) int64, -1 for what is no token; None: counted from 0, or on from the cache
     types        (B, T) int64, the kind of each token (BERT's sentence A or B)
+    frames       (B,) int64, how much of each row is real of what is given, before the embedding makes tokens of it
     everywhere   (B, T) bool, tokens that see all and are seen by all where layers see a window (Longformer)
     masked       (B, P) bool, patches of an image whose content is hidden (masked image modelling)
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
@@ -37,6 +38,7 @@ class Context:
     mask: Mask = field(default_factory=Mask)
     positions: Tensor | None = None
     types: Tensor | None = None
+    frames: Tensor | None = None
     everywhere: Tensor | None = None
     masked: Tensor | None = None
     memory: Tensor | None = None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regard.heads.classify import Choice, Classify, Pool, Score
+    from regard.heads.images import Codes, Pixels, Taught
     from regard.heads.language import Capped, Language, Transform
     from regard.heads.tokens import Discriminate, Span, Tag
 
@@ -21,6 +22,9 @@ __all__ = [
     "Capped",
     "Language",
     "Transform",
+    "Codes",
+    "Pixels",
+    "Taught",
 ]
 
 _WHERE = {
@@ -34,6 +38,9 @@ _WHERE = {
     "Capped": "heads.language",
     "Language": "heads.language",
     "Transform": "heads.language",
+    "Codes": "heads.images",
+    "Pixels": "heads.images",
+    "Taught": "heads.images",
 }
 
 

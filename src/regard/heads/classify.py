@@ -17,7 +17,8 @@ from regard.ops.random import dropout
 class Pool(nn.Module):
     """Each sequence as one vector: (B, T, D) -> (sequences, D).
 
-    how: "first" (BERT's [CLS]), "last" (a decoder's newest token) or "mean". dense: a linear layer and an activation
+    how: "first" (BERT's [CLS]), "last" (a decoder's newest token), "mean", "rest" (the mean of all but the first) or
+    "first_and_rest" (side by side). dense: a linear layer and an activation
     behind it (tanh in BERT's pooler, Devlin et al. 2018), to ``width`` features. transform: what else is made of the
     vector.
     """
@@ -110,4 +111,6 @@ POOLS: dict[str, Callable[[Tensor], Tensor]] = {
     "first": lambda rows: rows[0],
     "last": lambda rows: rows[-1],
     "mean": lambda rows: rows.mean(0),
+    "rest": lambda rows: rows[1:].mean(0),
+    "first_and_rest": lambda rows: torch.cat((rows[0], rows[1:].mean(0))),
 }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from regard.layers.experts import Experts, GatedExperts, GroupRouter, Router
     from regard.layers.feed_forward import FeedForward, Gated
     from regard.layers.mask import Mask
-    from regard.layers.norm import LayerNorm, RMSNorm
+    from regard.layers.norm import ChannelScale, LayerNorm, RMSNorm
     from regard.layers.position import (
         Alibi,
         Buckets,
@@ -62,6 +62,7 @@ __all__ = [
     "Mask",
     "LayerNorm",
     "RMSNorm",
+    "ChannelScale",
     "Alibi",
     "Buckets",
     "LongRotary",
@@ -108,6 +109,7 @@ _WHERE = {
     "Mask": "layers.mask",
     "LayerNorm": "layers.norm",
     "RMSNorm": "layers.norm",
+    "ChannelScale": "layers.norm",
     "Alibi": "layers.position",
     "Buckets": "layers.position",
     "LongRotary": "layers.position",

@@ -41,3 +41,14 @@ class RMSNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.weight.shape[0]}, eps={self.eps}"
+
+
+class ChannelScale(nn.Module):
+    """Each channel by a learned factor, ``first`` at the beginning (Touvron et al. 2021, CaiT). x (..., D)."""
+
+    def __init__(self, dim: int, first: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((dim,), first))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight

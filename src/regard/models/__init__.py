@@ -21,6 +21,7 @@ _FAMILIES = {
     "bert": "bert",
     "big_bird": "big_bird",
     "bloom": "bloom",
+    "deit": "deit",
     "deberta-v2": "deberta",
     "distilbert": "distilbert",
     "electra": "electra",
@@ -54,6 +55,7 @@ _FAMILIES = {
     "reformer": "reformer",
     "roberta": "roberta",
     "t5": "t5",
+    "vit": "vit",
     "xlm-roberta": "roberta",
 }
 

@@ -72,6 +72,14 @@ def dropout(rate: float, key: Key | None) -> Dropout | None:
     return Dropout(rate, key) if key is not None and rate > 0.0 else None
 
 
+def hidden_patches(shape: tuple[int, int], share: float, noise: Tensor) -> Tensor:
+    """Bool (B, P): in each row the patches with the largest ``noise`` (B, P), so many that all but ``1 - share`` of
+    them, rounded down, are hidden (He et al. 2021, section 3)."""
+    kept = int(shape[1] * (1 - share))
+    places = noise.argsort(1)[:, kept:]
+    return torch.zeros(shape, dtype=torch.bool, device=noise.device).scatter(1, places, True)
+
+
 def _mix(x: int) -> int:
     """SplitMix64's finaliser (Steele, Lea and Flood 2014): a bijection in which every bit reaches every bit."""
     x = (x + 0x9E3779B97F4A7C15) & _WORD

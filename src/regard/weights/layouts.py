@@ -59,3 +59,29 @@ class _Stacked:
 
 
 stacked = _Stacked()
+
+
+class _RowsApart:
+    """The rows of one matrix of ours, each stored as (1, 1, D)."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.view(1, 1, -1) for t in ours[0].unbind(0)]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [torch.cat([t.flatten(0, 1) for t in theirs])]
+
+
+rows_apart = _RowsApart()
+
+
+@dataclass(frozen=True)
+class Under:
+    """Tensors stored under so many axes of size 1."""
+
+    axes: int
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t[(None,) * self.axes] for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [t.reshape(t.shape[self.axes :]) for t in theirs]

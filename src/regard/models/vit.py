@@ -1,0 +1,70 @@
+"""ViT (Dosovitskiy et al. 2020): squares of an image as tokens, behind a class token, through a pre-norm stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from regard.config import Problem
+from regard.models import shared, vision
+from regard.weights import foreign
+from regard.weights.table import Drop, Table, with_endings
+
+READS = vision.READS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(vision.Vision):
+    """stride: pixels of a side that each token says of a masked image."""
+
+    stride: int = 16
+
+    @property
+    def first(self) -> int:
+        """Tokens before the patches: the class token."""
+        return 1
+
+    def check(self) -> Iterator[Problem]:
+        yield from super().check()
+        yield from shared.check_sizes(self, "stride")
+
+
+def build(config: Config) -> Any:
+    patches = vision.patches(config, mask=config.head == "pixels")
+    blocks = [vision.block(config) for _ in range(config.depth)]
+    return vision.model(config, patches, blocks, vision.head(config), norm=vision.norm(config))
+
+
+initialise = vision.initialise
+
+TABLE = Table(
+    prefix="vit.",
+    rows=(
+        *vision.body("vit."),
+        *with_endings("""
+            vit.pooler.dense              head.dense
+            classifier                    head.out
+            decoder.0                     head.pixels
+        """, ".weight", ".bias"),
+        *(Drop(f"vit.pooler.dense{end}") for end in (".weight", ".bias")),
+    ),
+)  # fmt: skip
+
+FIELDS = vision.fields(
+    same={"encoder_stride": "stride"},
+    only={"pooler_act": ("tanh",)},
+    harmless=frozenset({"pooler_output_size"}),
+)
+HEADS = {"ViTModel": "pool", "ViTForImageClassification": "classify", "ViTForMaskedImageModeling": "pixels"}
+
+
+def read(data: Mapping[str, Any], where: str) -> Config:
+    """Our config out of theirs."""
+    vision.pooled_alike(data, where)
+    return foreign.config(Config, vision.values(data, where, FIELDS, HEADS), where, FIELDS)
+
+
+def write(config: Config) -> dict[str, Any]:
+    """Theirs out of ours."""
+    return vision.written(config, FIELDS, HEADS, "vit") | {"pooler_output_size": config.dim}

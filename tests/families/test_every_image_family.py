@@ -1,0 +1,183 @@
+"""Every family of image models against the reference implementation, on random weights and prime sizes.
+
+The tests that have a name of test_every_family.py show the same and stand in the same column of the README's table.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from family_rows import Case
+from family_rows_vision import CLASSES, PATCH, cases
+from family_twins import Twins, output, read
+from torch import Tensor
+from torch.testing import assert_close
+
+from regard.layers import Context, Key
+from regard.weights import folder as files
+from regard.weights import table
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:transformers", "ignore::FutureWarning:transformers")
+
+
+def over(found: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", found, ids=[case.name for case in found])
+
+
+def images(twins: Twins, count: int = 2, *, height: int = 0, width: int = 0, seed: int = 1) -> Tensor:
+    """Of the size that the positions are of, or another."""
+    config, generator = twins.model.config, torch.Generator().manual_seed(seed)
+    height, width = height or config.image[0], width or config.image[1]
+    return torch.randn(count, config.channels, height, width, generator=generator)
+
+
+def theirs(twins: Twins, x: Tensor, **more: Any) -> Any:
+    other = tuple(x.shape[2:]) != twins.model.config.image
+    if other and "interpolate_pos_encoding" in inspect.signature(twins.reference.forward).parameters:
+        more["interpolate_pos_encoding"] = True
+    return twins.reference(x, output_hidden_states=True, **more)
+
+
+def sizes(case: Case) -> list[tuple[int, int]]:
+    """The usual one, a larger upright one and a smaller one; what says pixels takes square ones."""
+    if case.variant == "plain":
+        return [(0, 0)]  # the reference stretches only what was square
+    return [(0, 0), (15, 15)] if case.variant == "pixels" else [(0, 0), (37, 23), (11, 17)]
+
+
+@over(cases())
+def test_outputs(case: Case, twins: Twins) -> None:
+    for height, width in sizes(case):
+        x = images(twins, height=height, width=width)
+        with torch.no_grad():
+            assert_close(twins.model(x), expected_output(twins, theirs(twins, x)))
+
+
+def expected_output(twins: Twins, found: Any) -> Tensor:
+    return found.reconstruction if twins.case.variant == "pixels" else output(found)
+
+
+@over(cases())
+def test_hidden_states(case: Case, twins: Twins) -> None:
+    for height, width in sizes(case):
+        x = images(twins, height=height, width=width)
+        with torch.no_grad(), listening(twins.model) as heard:
+            twins.model(x)
+            expected = theirs(twins, x).hidden_states
+        assert len(heard) == len(expected)
+        for mine, other in zip(heard, expected, strict=True):
+            assert_close(mine, other)
+
+
+@contextmanager
+def listening(model: Any) -> Iterator[list[Tensor]]:
+    """What goes into the first block and comes out of each."""
+    states: list[Tensor] = []
+    handles = [model.stack.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))]
+    for block in model.stack.blocks:
+        handles.append(block.register_forward_hook(lambda _, inputs, out: states.append(out)))
+    yield states
+    for handle in handles:
+        handle.remove()
+
+
+@over(cases("ForImageClassification"))
+def test_loss(case: Case, twins: Twins) -> None:
+    x, labels = images(twins, 3), torch.tensor([2, 0, CLASSES - 1])
+    with torch.no_grad():
+        expected = theirs(twins, x, labels=labels).loss
+        assert_close(twins.model.head.loss(twins.model(x), labels) / 3, expected)
+
+
+@over(cases("ForMaskedImageModeling"))
+def test_masked_loss(case: Case, twins: Twins) -> None:
+    x = images(twins)
+    masked = torch.rand(2, 16) < 0.4
+    with torch.no_grad():
+        if case.variant == "pixels":
+            expected = theirs(twins, x, bool_masked_pos=masked)
+            found = twins.model(x, Context(masked=masked))
+            assert_close(found, expected.reconstruction)
+            count = masked.sum() * PATCH**2 + 1e-5
+            assert_close(twins.model.head.loss(found, x, masked) / count, expected.loss)
+            return
+        labels = torch.randint(twins.model.config.vocab, (int(masked.sum()),))
+        expected = theirs(twins, x, bool_masked_pos=masked, labels=labels)
+        found = twins.model(x, Context(masked=masked))
+        assert_close(found, expected.logits)
+        assert_close(twins.model.head.loss(found[masked], labels) / len(labels), expected.loss)
+
+
+@over(cases())
+def test_back(case: Case, twins: Twins, tmp_path: Path) -> None:
+    """The reference reads what we write, sharded, bit for bit; and we read its shards."""
+    twins.reference.save_pretrained(tmp_path / "theirs", max_shard_size="5KB")
+    model, module = read(tmp_path / "theirs")
+    out = tmp_path / "ours"
+    out.mkdir()
+    files.write(out, table.write(module.TABLE, model), shard=5_000)
+    assert len(list(out.glob("*.safetensors"))) > 1
+    (out / "config.json").write_text(json.dumps(module.write(model.config)))
+    again, info = type(twins.reference).from_pretrained(out, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    for key, tensor in twins.reference.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    written = again.config.to_dict()
+    for key, value in twins.reference.config.to_dict().items():
+        if key not in NOT_THE_MODELS and value is not None:
+            assert written[key] == value, key
+
+
+NOT_THE_MODELS = ("architectures", "_name_or_path", "dtype", "transformers_version", "initializer_range")
+NOT_THE_MODELS += ("problem_type", "id2label", "label2id")
+
+
+@over(cases())
+def test_config_round_trip(case: Case, twins: Twins) -> None:
+    module, config = twins.module, twins.model.config
+    assert module.read(json.loads(json.dumps(module.write(config))), "config.json") == config
+
+
+@over(cases())
+def test_batch_equals_alone(case: Case, twins: Twins) -> None:
+    x = images(twins, 5)
+    with torch.no_grad():
+        together = twins.model(x)
+        for row in range(5):
+            assert_close(twins.model(x[row : row + 1])[0], together[row])
+
+
+@over([case for case in cases() if not case.variant])
+def test_draws_go_by_the_key(case: Case, twins: Twins) -> None:
+    """Training draws by the key alone; without one nothing is drawn."""
+    rates = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
+    data = twins.module.write(twins.model.config) | rates
+    model = twins.module.build(twins.module.read(data, "config.json"))
+    model.load_state_dict(twins.model.state_dict())
+    x = images(twins)
+    with torch.no_grad():
+        first, again, other = (model(x, Context(key=Key(seed))) for seed in (3, 3, 5))
+        assert torch.equal(first, again) and not torch.allclose(first, other)
+        assert_close(model.eval()(x), twins.model(x))
+
+
+@over(cases("ForImageClassification"))
+def test_accumulated_equals_large(case: Case, twins: Twins) -> None:
+    x, labels = images(twins, 7), torch.randint(CLASSES, (7,))
+    twins.model.zero_grad()
+    twins.model.head.loss(twins.model(x), labels).backward()
+    whole = [p.grad.clone() for p in twins.model.parameters() if p.grad is not None]
+    twins.model.zero_grad()
+    for part in (slice(0, 2), slice(2, 7)):
+        twins.model.head.loss(twins.model(x[part]), labels[part]).backward()
+    found = [p.grad for p in twins.model.parameters() if p.grad is not None]
+    for mine, other in zip(found, whole, strict=True):
+        assert_close(mine, other, rtol=1e-4, atol=1e-5)  # sums of another order
+    twins.model.zero_grad()

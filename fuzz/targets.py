@@ -116,8 +116,7 @@ def run(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one
-    for one in (safetensors, json, toml, recipes, configs, tokenizer, jsonl, csv, text, manifest, run)
+    one.__name__: one for one in (safetensors, json, toml, recipes, configs, tokenizer, jsonl, csv, text, manifest, run)
 }
 
 

@@ -25,6 +25,7 @@ def _english() -> Iterator[None]:
     with speaking("en"):
         yield
 
+
 # Written, not yet green everywhere: to be mended and taken out of this list.
 collect_ignore = [
     "files/test_paths.py",

@@ -1,7 +1,7 @@
 """A bill of materials: what is in the lock, with licences, as CycloneDX 1.6.
 
-    python tools/sbom.py           write requirements/sbom.cdx.json from the lock and the packages installed
-    python tools/sbom.py --check   whether it says what the lock says
+python tools/sbom.py           write requirements/sbom.cdx.json from the lock and the packages installed
+python tools/sbom.py --check   whether it says what the lock says
 """
 
 from __future__ import annotations

@@ -151,9 +151,7 @@ def _named(path: Path) -> Path:
     found = place(str(path))
     if found is None:
         one = NAMES[str(path)]
-        raise RegardError(
-            "named.missing", name=path, about=one.about, megabytes=one.megabytes, licence=one.licence
-        )
+        raise RegardError("named.missing", name=path, about=one.about, megabytes=one.megabytes, licence=one.licence)
     return found
 
 

@@ -146,9 +146,7 @@ def test_two_processes_are_one_training(tmp_path, task):
         assert [line[0::2] for line in lines] == [line[0::2] for line in again]
         assert [line[1] for line in again] == pytest.approx([line[1] for line in lines], rel=1e-6)
         for key in weights:
-            if not key.endswith(
-                ".k.bias"
-            ):  # softmax takes it away: its gradient is rounding, enlarged by Adam
+            if not key.endswith(".k.bias"):  # softmax takes it away: its gradient is rounding, enlarged by Adam
                 close = {"rtol": 1e-4, "atol": 1e-5, "msg": lambda text, key=key: f"{key}: {text}"}
                 torch.testing.assert_close(found[key], weights[key], **close)
         assert (tmp_path / shard / "model" / "model.safetensors").is_file()

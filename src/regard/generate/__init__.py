@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from regard.generate.settings import Settings
-from regard.generate.text import Generated, OnText, Prompt
+from regard.generate.text import Generated, Given, OnText, Prompt
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
 
-__all__ = ["Generated", "OnText", "Settings", "generate"]
+__all__ = ["Generated", "Given", "OnText", "Settings", "generate"]
 
 
 def generate(
@@ -27,8 +27,9 @@ def generate(
     best first; fewer where the vocabulary has not that many texts of the length).
 
     `on_text(prompt, sample, piece)` is called with each piece of a text as soon as it is certain; the pieces of a text
-    joined are its `text`. A beam search is certain only at its end. An encoder-decoder's prompt is the source text.
-    A prompt that is a list of token numbers is taken as it is, with nothing before it.
+    joined are its `text`. A beam search is certain only at its end. An encoder-decoder's prompt is the source text;
+    that of an encoder of sound or images is what it is `Given`. A prompt that is a list of token numbers is taken as it
+    is, with nothing before it.
     Raises RegardError for a model that predicts no next token, and for a prompt that leaves no room in its context.
     """
     from regard.generate.job import Job

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
+from regard import models
 from regard.errors import RegardError
 from regard.generate import beam, sample
-from regard.generate.rows import CachedReader, FreshReader, Memory, Rows, encode
+from regard.generate.rows import CachedReader, FreshReader, Memory, Rows, Source, encode
 from regard.generate.settings import Settings
 from regard.generate.stream import Writer
-from regard.generate.text import Generated, Limits, OnText, Prompt, Text, replay
+from regard.generate.text import Generated, Given, Limits, OnText, Prompt, Text, replay
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -32,10 +35,12 @@ class Job:
         if bundle.task not in ("causal-lm", "seq2seq"):
             raise RegardError("generate.not_a_writer", family=bundle.family)
         self.encodes = bundle.task == "seq2seq"
-        self.sources: list[list[int]] = []
+        self.reads = models.reads(bundle.family)
+        self.perceives = self.encodes and self.reads[0] != "text"
+        self.sources: list[Source] = []
         if self.encodes:
             self.sources = [self._source(number, text) for number, text in enumerate(prompts, 1)]
-            self.starts = [[self._start()]] * len(prompts)
+            self.starts = [self._start(prompt) for prompt in prompts]
         else:
             self.starts = [self._prompt(number, text) for number, text in enumerate(prompts, 1)]
 
@@ -51,12 +56,16 @@ class Job:
         return sorted(found, key=lambda each: (each.prompt, each.sample))
 
     def _groups(self) -> Iterator[list[int]]:
-        """The prompts in batches, those of like length together."""
-        lengths = [len(each) for each in (self.sources or self.starts)]
-        order = sorted(range(len(lengths)), key=lengths.__getitem__)
+        """The prompts in batches, those of like length together; of images those of one shape."""
+        each = self.sources or self.starts
+        sizes = [tuple(one.shape) if isinstance(one, Tensor) else (len(one),) for one in each]
+        order = sorted(range(len(sizes)), key=sizes.__getitem__)
+        padded = not self.perceives or hasattr(self.model.source_embed, "context")
         size = max(1, ROWS // max(self.settings.samples, self.settings.beams))
-        for first in range(0, len(order), size):
-            yield order[first : first + size]
+        for _, alike in groupby(order, key=lambda number: () if padded else sizes[number]):
+            group = list(alike)
+            for first in range(0, len(group), size):
+                yield group[first : first + size]
 
     def _run(self, group: Sequence[int]) -> Iterator[Generated]:
         """The texts of some prompts."""
@@ -117,6 +126,8 @@ class Job:
         return ended
 
     def _prompt(self, number: int, text: Prompt) -> list[int]:
+        if isinstance(text, Given):
+            raise RegardError("generate.other_input", number=number, reads=", ".join(self.reads))
         if not isinstance(text, str):
             tokens = list(text)
         else:
@@ -130,14 +141,20 @@ class Job:
             raise RegardError("generate.no_room", number=number, tokens=len(tokens), context=self.context, most=most)
         return tokens
 
-    def _source(self, number: int, text: Prompt) -> list[int]:
-        tokens = self.tokenizer.encode(text) if isinstance(text, str) else list(text)
+    def _source(self, number: int, prompt: Prompt) -> Source:
+        if isinstance(prompt, Given) != self.perceives:
+            raise RegardError("generate.other_input", number=number, reads=", ".join(self.reads))
+        if isinstance(prompt, Given):
+            return prompt.source
+        tokens = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if len(tokens) > self.context:
             raise RegardError("generate.source_too_long", number=number, tokens=len(tokens), context=self.context)
         return tokens
 
-    def _start(self) -> int:
+    def _start(self, prompt: Prompt) -> list[int]:
+        if isinstance(prompt, Given):
+            return list(prompt.start) or [self.model.config.start]
         for token in (self.tokenizer.bos, self.tokenizer.pad):
             if token is not None:
-                return token
+                return [token]
         raise RegardError("generate.no_start")

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from regard.layers import Context, Mask
+
+# A text's tokens; or frames (F, C) or pixels (C, height, width), where the encoder takes these.
+Source = Sequence[int] | Tensor
 
 
 class Rows:
@@ -118,11 +122,22 @@ class FreshReader:
         self._memory = self._memory.select(parents) if self._memory else None
 
 
-def encode(model: Any, sources: Sequence[Sequence[int]]) -> Memory:
-    """Read the source texts of an encoder-decoder."""
-    tokens, lengths = _padded(sources, _device(model))
+def encode(model: Any, sources: Sequence[Source]) -> Memory:
+    """Read the sources of an encoder-decoder: all texts, or all of what else its encoder takes."""
+    if isinstance(sources[0], Tensor):
+        return _perceived(model, cast(Sequence[Tensor], sources))
+    tokens, lengths = _padded(cast(Sequence[Sequence[int]], sources), _device(model))
     states = model.encode(tokens, Context.padded(lengths.tolist(), device=tokens.device))
     return Memory(states, None if len(set(lengths.tolist())) == 1 else lengths)
+
+
+def _perceived(model: Any, sources: Sequence[Tensor]) -> Memory:
+    """Frames of any lengths, which their embedding says how to pad; or images of one shape."""
+    embed, device, lengths = model.source_embed, _device(model), [len(source) for source in sources]
+    batch = pad_sequence([source.to(device) for source in sources], batch_first=True)
+    context = embed.context(lengths, device) if hasattr(embed, "context") else Context()
+    counted = None if context.positions is None else (context.positions >= 0).sum(-1)
+    return Memory(model.encode(batch, context), counted)
 
 
 def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

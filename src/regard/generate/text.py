@@ -6,14 +6,28 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from random import Random
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from regard.errors import RegardError
 from regard.generate.stream import Writer
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 OnText = Callable[[int, int, str], None]  # (prompt, sample, piece): a piece of a text that is certain now
-Prompt = str | Sequence[int]  # a text, or its tokens as they are
 Reason = Literal["eos", "stop", "length", "context"]
+
+
+@dataclass(frozen=True, eq=False)
+class Given:
+    """A prompt for an encoder that reads no text: frames (F, C) of sound, or the pixels (C, height, width) of an image.
+    ``start``: what the text begins with, where that is not the model's usual token."""
+
+    source: Tensor
+    start: tuple[int, ...] = ()
+
+
+Prompt = str | Sequence[int] | Given  # a text, its tokens as they are, or what is no text
 
 
 @dataclass(frozen=True)

@@ -171,4 +171,3 @@ def _precompiled(encoded: Any) -> int:
     if length % 4 or length < 4 or 4 + length > len(raw):
         raise Broken("charsmap")
     return 1 if max(map(len, raw[4 + length :].split(b"\0")), default=0) <= MOST_GROWTH * 2 else MOST_GROWTH + 1
-

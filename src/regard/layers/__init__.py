@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         ShawRelative,
         TransformerXLRelative,
     )
-    from regard.layers.projection import Grouped, Latent, NormedTogether
+    from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether
     from regard.layers.residual import Block, Parallel, Residual, Stack
     from regard.layers.reversible import Reversible
     from regard.ops.attention import eager, fused, soft_capped
@@ -71,6 +71,7 @@ __all__ = [
     "ShawRelative",
     "TransformerXLRelative",
     "Grouped",
+    "KeysUnbiased",
     "Latent",
     "NormedTogether",
     "Block",
@@ -118,6 +119,7 @@ _WHERE = {
     "ShawRelative": "layers.position",
     "TransformerXLRelative": "layers.position",
     "Grouped": "layers.projection",
+    "KeysUnbiased": "layers.projection",
     "Latent": "layers.projection",
     "NormedTogether": "layers.projection",
     "Block": "layers.residual",

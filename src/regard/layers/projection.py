@@ -83,6 +83,15 @@ class Grouped:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KeysUnbiased(Grouped):
+    """Biases, but for the keys, where one adds the same to all scores of a query and the softmax takes it out again
+    (Radford et al. 2022's code)."""
+
+    def layers(self) -> dict[str, nn.Module]:
+        return super().layers() | {"k": Linear(self.memory_dim or self.dim, self.kv_heads * self.head_dim, bias=False)}
+
+
+@dataclass(frozen=True, kw_only=True)
 class NormedTogether(Grouped):
     """Grouped heads whose ``norm`` runs over the features of all heads at once (OLMo 2, 2025)."""
 

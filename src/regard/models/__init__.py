@@ -56,6 +56,8 @@ _FAMILIES = {
     "roberta": "roberta",
     "t5": "t5",
     "vit": "vit",
+    "speech_to_text": "speech_to_text",
+    "whisper": "whisper",
     "xlm-roberta": "roberta",
 }
 
@@ -73,7 +75,8 @@ def family(name: str) -> ModuleType:
 
 
 def reads(name: str) -> tuple[str, ...]:
-    """What a family's models are given: "text", "image", "audio"; its file says so (READS) unless it is text alone."""
+    """What a family's models are given: "text", "image", "audio", an encoder's first; its file says so (READS) unless
+    it is text alone."""
     return getattr(family(name), "READS", ("text",))
 
 

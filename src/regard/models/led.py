@@ -48,7 +48,7 @@ def build(config: Config) -> Any:
         )
 
     def attention(number: int) -> Any:
-        projection = seq2seq.projection(config, config.heads)
+        projection = seq2seq.grouped(config, config.heads)
         reach = config.window[number] // 2
         return layers.WindowAttention(projection, reach=reach, dropout=config.attention_dropout)
 

@@ -28,16 +28,22 @@ class Config(seq2seq.Seq2Seq):
 
 
 def build(config: Config) -> Any:
+    return seq2seq.build(config, lambda: tokens(config), "before", bias=False)
+
+
+def tokens(config: Any) -> Any:
+    """Tokens and sinusoids."""
+    scale = config.dim**0.5 if config.scaled else 1.0
+    return embed.Tokens(
+        config.vocab, config.dim, positions=sinusoids(config), scale=scale, dropout=config.dropout
+    )  # fmt: skip
+
+
+def sinusoids(config: Any) -> Any:
+    """Positions that are counted from after the padding's number."""
     from regard.ops import rotary
 
-    scale = config.dim**0.5 if config.scaled else 1.0
-    angles = rotary.between(config.dim, 10_000.0)
-
-    def tokens() -> Any:
-        positions = embed.Sinusoidal(config.dim, angles=angles, offset=config.pad + 1)
-        return embed.Tokens(config.vocab, config.dim, positions=positions, scale=scale, dropout=config.dropout)
-
-    return seq2seq.build(config, tokens, "before", bias=False)
+    return embed.Sinusoidal(config.dim, angles=rotary.between(config.dim, 10_000.0), offset=config.pad + 1)
 
 
 initialise = seq2seq.initialise

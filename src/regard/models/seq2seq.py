@@ -65,32 +65,39 @@ def build(
     *,
     attention: Callable[[int], Any] | None = None,
     bias: bool = True,
+    source: Any = None,
+    projection: Callable[[Any, int], Any] | None = None,
 ) -> Any:
     """The model on what ``tokens()`` embeds, the source first; ``norm`` before each sublayer, with one more at the end
     of both stacks, or after each addition. ``attention`` gives that of each layer of an encoder that has another than
-    the decoder. ``bias``: the vocabulary has one."""
+    the decoder. ``bias``: the vocabulary has one. ``source`` embeds a source that is no text. ``projection`` makes that
+    of so many heads."""
     from regard.models.transformer import EncoderDecoder
 
     def end() -> Any:
         return layers.LayerNorm(config.dim) if norm == "before" else None
 
     def sees_all(number: int) -> Any:
-        return layers.Attention(projection(config, config.heads), dropout=config.attention_dropout)
+        return layers.Attention((projection or grouped)(config, config.heads), dropout=config.attention_dropout)
 
     made = attention or sees_all
-    source, target = tokens(), tokens()
-    target.tokens = source.tokens  # one matrix for both, and for the vocabulary
+    decoding = (projection or grouped)(config, config.decoder_heads)
+    if source is None:
+        source, target = tokens(), tokens()
+        target.tokens = source.tokens  # one matrix for both, and for the vocabulary
+    else:
+        target = tokens()
     return EncoderDecoder(
         config,
         source_embed=source,
         encoder=layers.Stack([encoder_block(config, made(n), norm) for n in range(config.depth)], norm=end()),
         target_embed=target,
-        stack=layers.Stack([decoder_block(config, norm) for _ in range(config.decoder_depth)], norm=end()),
-        head=_head(config, source, bias),
+        stack=layers.Stack([decoder_block(config, decoding, norm) for _ in range(config.decoder_depth)], norm=end()),
+        head=_head(config, target, bias),
     )
 
 
-def projection(config: Any, count: int) -> Any:
+def grouped(config: Any, count: int) -> Any:
     head_dim = config.dim // count
     return layers.Grouped(
         dim=config.dim, heads=count, kv_heads=count, head_dim=head_dim, bias=True, output_bias=True
@@ -104,14 +111,14 @@ def encoder_block(config: Any, attention: Any, norm: str) -> Any:
     )  # fmt: skip
 
 
-def decoder_block(config: Any, norm: str) -> Any:
-    made, rate = projection(config, config.decoder_heads), config.attention_dropout
+def decoder_block(config: Any, projection: Any, norm: str) -> Any:
+    rate = config.attention_dropout
     feed_forward = layers.FeedForward(
         config.dim, config.decoder_hidden, config.activation, dropout=config.hidden_dropout
     )  # fmt: skip
     return layers.Block(
-        attention=_residual(config, layers.Attention(made, dropout=rate), norm),
-        cross_attention=_residual(config, layers.CrossAttention(made, dropout=rate), norm),
+        attention=_residual(config, layers.Attention(projection, dropout=rate), norm),
+        cross_attention=_residual(config, layers.CrossAttention(projection, dropout=rate), norm),
         feed_forward=_residual(config, feed_forward, norm),
     )
 
@@ -121,9 +128,9 @@ def _residual(config: Any, sublayer: Any, norm: str) -> Any:
     return layers.Residual(sublayer=sublayer, dropout=config.dropout, **made)
 
 
-def _head(config: Any, source: Any, bias: bool) -> Any:
+def _head(config: Any, embedded: Any, bias: bool) -> Any:
     if config.head in ("language", "body"):
-        return heads.Language(source.tokens.weight, bias=bias and config.head == "language")
+        return heads.Language(embedded.tokens.weight, bias=bias and config.head == "language")
     pool = heads.Pool(config.dim, "last", dense=True)
     if config.head == "score":
         return heads.Score(pool, config.dim, dropout=config.dropout)
@@ -163,19 +170,34 @@ _CROSS = """
 def table(norm: str, *others: Row | Tie | Drop, prefix: str = "model.") -> Table:
     """The rows that all of these have; what a model lacks of them (a final norm, a bias) is left out. ``others`` may
     take the place of some."""
-    sides = (("encoder", "encoder", "source_embed"), ("decoder", "stack", "target_embed"))
-    both = (_SIDE.format(side=side, stack=stack, embed=embed, norm=norm) for side, stack, embed in sides)
     usual = (
         *rows("model.shared.weight                          source_embed.tokens.weight"),
         *rows("final_logits_bias                            head.bias", row),
-        *(made for text in both for made in with_endings(text, ".weight", ".bias")),
-        *with_endings(_CROSS.format(norm=norm), ".weight", ".bias"),
+        *stacks(norm),
         *LEARNED,
     )
     made = (replace(one, theirs=tuple(_under(prefix, name) for name in one.theirs)) for one in usual)
     shared = f"{prefix}shared.weight"
     ties = (f"{prefix}encoder.embed_tokens.weight", f"{prefix}decoder.embed_tokens.weight", "lm_head.weight")
     return Table(prefix=prefix, rows=(*others, *made, *(Tie(name, shared) for name in ties)))
+
+
+def stacks(norm: str) -> tuple[Row, ...]:
+    """The rows of both stacks."""
+    sides = (("encoder", "encoder", "source_embed"), ("decoder", "stack", "target_embed"))
+    both = (_SIDE.format(side=side, stack=stack, embed=embed, norm=norm) for side, stack, embed in sides)
+    return (
+        *(made for text in both for made in with_endings(text, ".weight", ".bias")),
+        *with_endings(_CROSS.format(norm=norm), ".weight", ".bias"),
+    )
+
+
+def perceiving(norm: str, *others: Row | Tie | Drop, vocabulary: str) -> Table:
+    """The rows of a model whose source is no text; ``others`` are those of what embeds it. ``vocabulary``: how its
+    matrix is called where it is the embedding's again."""
+    tokens = "model.decoder.embed_tokens.weight"
+    usual = (*rows(f"{tokens} target_embed.tokens.weight"), *stacks(norm))
+    return Table(prefix="model.", rows=(*others, *usual, Tie(vocabulary, tokens)))
 
 
 def _under(prefix: str, name: str) -> str:

@@ -1,17 +1,17 @@
 """A run: the one folder that holds everything a training leaves behind.
 
-    run.json           the format of all this, a number
-    asked.toml         the recipe as it was given
-    recipe.toml        the same with everything in it that had to be found out
-    data.json          the data's fingerprint, counts and report
-    first_batch.txt    what the model sees first, as text
-    tokenizer/         tokenizer.json, tokenizer_config.json
-    checkpoints/       see train/checkpoint.py
-    metrics.jsonl      a line for every update, and one for every scoring of held-out data
-    events/            the same for TensorBoard
-    history.jsonl      when it was started, resumed, stopped, finished, and with what
-    model/             the finished model in the Hugging Face layout
-    README.md          the model card
+run.json           the format of all this, a number
+asked.toml         the recipe as it was given
+recipe.toml        the same with everything in it that had to be found out
+data.json          the data's fingerprint, counts and report
+first_batch.txt    what the model sees first, as text
+tokenizer/         tokenizer.json, tokenizer_config.json
+checkpoints/       see train/checkpoint.py
+metrics.jsonl      a line for every update, and one for every scoring of held-out data
+events/            the same for TensorBoard
+history.jsonl      when it was started, resumed, stopped, finished, and with what
+model/             the finished model in the Hugging Face layout
+README.md          the model card
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Start a run, go on with one, and leave a finished model behind.
 
-    run = start(recipe, "runs/poems-1")
-    run = resume("runs/poems-1")
+run = start(recipe, "runs/poems-1")
+run = resume("runs/poems-1")
 """
 
 from __future__ import annotations

@@ -24,14 +24,3 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "test"))
 def _english() -> Iterator[None]:
     with speaking("en"):
         yield
-
-
-# Written, not yet green everywhere: to be mended and taken out of this list.
-collect_ignore = [
-    "files/test_paths.py",
-    "files/test_text_files.py",
-    "train/test_durable.py",
-    "train/test_estimate.py",
-    "train/test_fork.py",
-    "train/test_search.py",
-]

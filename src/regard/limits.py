@@ -161,6 +161,7 @@ def inside(root: str | os.PathLike[str], name: str) -> Path:
     windows = PureWindowsPath(name)
     parts = {*PurePosixPath(name).parts, *windows.parts}
     bad = not name.strip() or "\0" in name or ".." in parts or windows.drive or windows.root or parts <= {"."}
+    bad = bad or any(part.endswith(":") for part in parts)  # CON: is a device on Windows
     if bad or PurePosixPath(name).is_absolute():
         raise BadFileError("limits.outside", name=ascii(name), root=str(root))
     path = Path(root, name)

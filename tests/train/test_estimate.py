@@ -84,7 +84,7 @@ def test_the_heaviest_batch_counts(data):  # noqa: F811
         estimate.passes(model, setup, feed.batches(Place(0, number)), train).peak for number in range(len(feed.plan(0)))
     ]
     needed = estimate.needs(setup, feed, 0, 0.0)
-    assert len(peaks) > 3 and needed.gradients + needed.activations >= max(peaks) > min(peaks)
+    assert len(peaks) > 1 and needed.gradients + needed.activations >= max(peaks) > min(peaks)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

@@ -237,6 +237,14 @@ def test_weights_that_went_apart_are_noticed(tmp_path):
     assert (tmp_path / "1.txt").read_text() == "ranks.apart" and not any(tmp_path.glob("checkpoints/step-*"))
 
 
+@pytest.mark.parametrize("how", ["raised", "caused", "ended"])
+def test_the_engine_is_gone_before_the_group_is(tmp_path, how):
+    """Whoever of the two dies last stops gloo's thread; the engine would hold Python's lock meanwhile, and hang."""
+    codes = end(begin(2, toy_ranks.leave, tmp_path, how))
+    assert codes == ([0, 0] if how == "ended" else [1, 1])
+    assert [(tmp_path / f"{number}.txt").read_text() for number in range(2)] == ["engine gone: True"] * 2
+
+
 # ----------------------------------------------------------------------------------------------------- save and resume
 
 

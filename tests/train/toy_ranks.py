@@ -23,7 +23,7 @@ from regard.train.progress import Silent
 from regard.train.ranks import Ranks, joined
 from regard.train.recipe import Recipe, TrainConfig
 from regard.train.run import Run
-from regard.train.stop import on_signals
+from regard.train.stop import Stop, on_signals
 
 PATIENCE = 120  # seconds until a test gives up on its processes; slow machines are slow
 MODULES = ["toy_ranks", "torch._dynamo", "torch.distributed.fsdp", "torch.distributed.tensor"]
@@ -184,6 +184,36 @@ def go_apart(ranks: Ranks, folder: Path) -> int:
             (folder / f"{ranks.number}.txt").write_text(error.key)
             return 0
     return 1
+
+
+def leave(ranks: Ranks, folder: Path, how: str) -> None:
+    """Leave a training in the middle, and note whether its engine is still there when the group is taken down."""
+    import gc
+    import weakref
+
+    import torch.distributed as dist
+    from toy_training import CONFIG, replace
+
+    training = Training(
+        job(replace(CONFIG, batch=replace(CONFIG.batch, accumulate=2))), Run(folder), Silent(), Stop(), ranks
+    )
+    engine, destroy = weakref.ref(training.engine.engine), dist.destroy_process_group
+
+    def noted() -> None:
+        (folder / f"{ranks.number}.txt").write_text(f"engine gone: {engine() is None}")
+        destroy()
+
+    dist.destroy_process_group = noted
+    if how == "ended":
+        training.itself = training  # only the collector frees it
+        gc.disable()
+        return
+    try:
+        raise RegardError("ranks.apart")
+    except RegardError as error:
+        if how == "caused":
+            raise RegardError("ranks.lost") from error
+        raise
 
 
 def parts_of(ranks: Ranks, folder: Path, config: TrainConfig) -> None:

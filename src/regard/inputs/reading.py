@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -188,7 +189,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     """tokenizer_config.json, with what special_tokens_map.json adds to it."""
     settings: dict[str, Any] = {}
     for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        if (folder / name).is_file():
+        if os.path.lexists(folder / name):  # a link to nowhere is not as good as no file
             document = limits.read_json(limits.member(folder, name))
             if not isinstance(document, dict):
                 raise BadFileError("inputs.not_a_tokenizer", where=str(folder / name), why="{ }")

@@ -10,8 +10,10 @@ for it: `RankLost` is raised on the others.
 
 from __future__ import annotations
 
+import gc
 import os
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -155,9 +157,26 @@ def joined() -> Iterator[Ranks]:
             met = _met(store, number, count)
             dist.init_process_group(kinds, store=met, rank=number, world_size=count, timeout=PATIENCE)
             yield Ranks(number, count, local)
+    except BaseException as error:
+        _let_go(error)
+        raise
     finally:
+        gc.collect()  # for the same reason as in `_let_go`
         if dist.is_initialized():
             dist.destroy_process_group()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empty the frames that an error came through, so that it no longer holds the training which it ended.
+
+    Else the engine would die after the group, as its last owner, and for ever: DDP's part in C++ then waits for gloo's
+    thread while it holds Python's lock, and that thread may want the lock in order to free a tensor.
+    """
+    seen = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regard.errors import RegardError
 from regard.ops.random import Dropout
 
 
@@ -103,6 +104,16 @@ def soft_capped(cap: float) -> Core:
         return _weigh(cap * torch.tanh(scores / cap), v, mask, dropout)
 
     return core
+
+
+def ordered(name: str, mask: Visible, bias: Tensor | None, dropout: Dropout | None) -> bool:
+    """For cores that know only order: whether a query sees the keys up to itself (True) or all. Raises RegardError
+    naming the core and what it cannot serve."""
+    causal, everything = mask.lower_triangle, mask.everything
+    what = "bias" if bias is not None else "dropout" if dropout is not None else "mask"
+    if what == "mask" and (causal or everything):
+        return causal
+    raise RegardError("core.cannot", core=name, what=what)
 
 
 def _scores(q: Tensor, k: Tensor, bias: Tensor | None, scale: float) -> Tensor:

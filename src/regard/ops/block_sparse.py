@@ -6,8 +6,67 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regard.ops.attention import Core, Shown
+from regard.ops.attention import Core, Shown, Visible, fused, ordered
 from regard.ops.random import Dropout, Key
+
+
+def blocks(block: int, random: int, key: Key, core: Core = fused) -> Core:
+    """The core that sees blocks of ``block`` keys of whatever the mask shows: the first, its own and those beside it,
+    and ``random`` others, drawn from ``key``; a text too short for that whole."""
+
+    def by_blocks(
+        q: Tensor, k: Tensor, v: Tensor, mask: Visible, bias: Tensor | None, scale: float, dropout: Dropout | None
+    ) -> Tensor:
+        causal, count = ordered("block-sparse", mask, bias, None), -(-q.shape[2] // block)
+        if count <= 5 + 2 * random:
+            return core(q, k, v, mask, bias, scale, dropout)
+        if causal:
+            chosen = earlier_blocks(key, k.shape[1], count, random, q.device)
+            return causal_blocks(core, q, k, v, block, chosen, scale, dropout)
+        k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], 1) for x in (k, v))
+        chosen = random_blocks(key, q.shape[1], count, random, q.device)
+        return block_sparse(core, q, k, v, block, chosen, scale, dropout)
+
+    return by_blocks
+
+
+def causal_blocks(
+    core: Core, q: Tensor, k: Tensor, v: Tensor, block: int, chosen: Tensor, scale: float, dropout: Dropout | None
+) -> Tensor:
+    """Each block sees the first, ``chosen`` earlier ones, the one before it, and of itself what is not later (BigBird's
+    pattern seen from one side; Child et al. 2019).
+
+    q (B, H, T, K), k and v (B, G, T, K) -> (B, H, T, Kv). chosen (G, N, R) int64, -1 where there is none.
+    """
+    B, H, T, _ = q.shape
+    G, count = k.shape[1], -(-T // block)
+    queries, keys, values = (F.pad(x, (0, 0, 0, count * block - T)).unflatten(2, (count, block)) for x in (q, k, v))
+    own = torch.arange(count, device=q.device)
+    usual = torch.stack((torch.where(own > 1, 0, -1), own - 1), -1)  # the first block stands before the second itself
+    earlier = torch.cat((usual.expand(G, -1, -1), chosen), -1)  # (G, N, 2 + R)
+    seen = torch.cat((earlier, own.expand(G, -1).unsqueeze(-1)), -1).clamp(min=0)
+    group = torch.arange(G, device=q.device).view(-1, 1, 1)
+    near_k, near_v = (x[:, group, seen].flatten(3, 4).flatten(1, 2) for x in (keys, values))  # (B, G N, W b, K)
+    shares = H // G
+    asked = queries.unflatten(1, (G, shares)).transpose(2, 3)  # (B, G, N, H / G, b, K)
+    before = torch.ones(block, block, dtype=torch.bool, device=q.device).tril()
+    visible = torch.cat(
+        ((earlier >= 0).repeat_interleave(block, -1).unsqueeze(2).expand(-1, -1, block, -1),
+         before.expand(G, count, -1, -1)), -1,
+    )  # (G, N, b, W b)  # fmt: skip
+    shown = visible.flatten(0, 1).repeat(1, shares, 1).unsqueeze(0)
+    mixed = core(asked.flatten(3, 4).flatten(1, 2), near_k, near_v, Shown(shown), None, scale, dropout)
+    mixed = mixed.view(B, G, count, shares, block, -1).transpose(2, 3).flatten(1, 2)
+    return mixed.flatten(2, 3)[:, :, :T]
+
+
+def earlier_blocks(key: Key, heads: int, count: int, each: int, device: torch.device) -> Tensor:
+    """(heads, count, each): blocks drawn out of those that lie before a block and that it does not see anyway."""
+    drawn = torch.rand(heads, count, count, generator=key.generator()).to(device)  # the same on every device
+    row, column = torch.arange(count, device=device).unsqueeze(1), torch.arange(count, device=device)
+    drawn = drawn.masked_fill((column == 0) | (column >= row - 1), -1.0)
+    best = drawn.topk(each, -1)
+    return torch.where(best.values < 0, -1, best.indices)
 
 
 def block_sparse(

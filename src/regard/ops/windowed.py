@@ -6,8 +6,51 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from regard.ops.attention import Core, Shown
+from regard.ops.attention import Core, Shown, Visible, fused, ordered
 from regard.ops.random import Dropout
+
+
+def window(size: int, core: Core = fused) -> Core:
+    """The core that sees ``size`` keys of whatever the mask shows: the newest, or where a query sees both sides the
+    nearest, half of them on either side."""
+
+    def windows(
+        q: Tensor, k: Tensor, v: Tensor, mask: Visible, bias: Tensor | None, scale: float, dropout: Dropout | None
+    ) -> Tensor:
+        if not ordered("window", mask, bias, None):
+            seen = torch.ones(q.shape[0], k.shape[2], dtype=torch.bool, device=q.device)
+            return windowed(core, q, k, v, size // 2, seen, None, scale, dropout)
+        if k.shape[2] <= size:
+            return core(q, k, v, mask, bias, scale, dropout)
+        return newest(core, q, k, v, size, scale, dropout)
+
+    return windows
+
+
+def newest(
+    core: Core, q: Tensor, k: Tensor, v: Tensor, size: int, scale: float, dropout: Dropout | None,
+    bias: Tensor | None = None,
+) -> Tensor:  # fmt: skip
+    """Query t sees the keys t - size + 1 .. t. q (B, H, T, K), k and v (B, G, T, K) -> (B, H, T, Kv).
+
+    bias (H, size): added to the scores, by how far a key stands behind its query.
+    """
+    T = q.shape[2]
+    count = -(-T // size)
+    left = count * size - T
+    queries = F.pad(q, (0, 0, 0, left)).unflatten(2, (count, size))  # (B, H, N, w, K)
+    keys, values = (
+        F.pad(x, (0, 0, size, left)).unfold(2, 2 * size, size).transpose(-1, -2) for x in (k, v)
+    )  # (B, G, N, 2 w, K): each block behind the one before it
+    row, column = torch.arange(size, device=q.device).unsqueeze(1), torch.arange(2 * size, device=q.device) - size
+    behind = row - column
+    visible = (behind >= 0) & (behind < size)  # (w, 2 w)
+    first = visible & (column >= 0)  # before the first block there is nothing
+    shown = torch.stack((first, visible))[(torch.arange(count, device=q.device) > 0).long()]
+    shown = Shown(shown.unsqueeze(1).repeat(q.shape[0], 1, 1, 1))
+    added = None if bias is None else bias[:, behind.clamp(0, size - 1)].unsqueeze(0)
+    mixed = core(_pieces(queries), _pieces(keys), _pieces(values), shown, added, scale, dropout)
+    return mixed.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)[:, :, :T]
 
 
 def windowed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -102,9 +103,9 @@ def test_more_features_come_nearer_to_the_softmax():
                 for seed in range(5)
             ]
             errors.append(torch.stack([(one - exact).square().mean() for one in tried]).mean().sqrt().item())
-        # The error of a mean of n falls with the root of n: 8 times as many, less than half the error.
-        assert all(after < before / 2 for before, after in zip(errors, errors[1:], strict=False)), errors
-        assert errors[-1] < 0.03
+        # The error of a mean of n falls with the root of n, though not evenly: its tails are long.
+        assert all(after < before / 1.5 for before, after in itertools.pairwise(errors)), errors
+        assert errors[-1] < errors[0] / 8 and errors[-1] < 0.01
 
 
 def test_directions_are_orthogonal_and_of_normal_length():
@@ -113,7 +114,8 @@ def test_directions_are_orthogonal_and_of_normal_length():
     assert_close(unit[:5] @ unit[:5].T, torch.eye(5))
     assert (unit[10:] @ unit[10:].T - torch.eye(2)).abs().max() < 1e-5
     many = kernels.directions(Key(3), 5000, 5)
-    assert 4.8 < many.square().sum(-1).mean().item() < 5.2
+    sizes = many.square().sum(-1)
+    assert 4.8 < sizes.mean().item() < 5.2 and 9 < sizes.var().item() < 11  # chi-squared
     assert many.mean(0).abs().max() < 0.05  # no direction is likelier than its opposite
     assert not torch.equal(w, kernels.directions(Key(5), 12, 5))
 
@@ -171,8 +173,9 @@ def test_blocks_before_are_all_of_it_under_a_mask(T):
     visible = torch.zeros(G, T, T, dtype=torch.bool)
     for g in range(G):
         for row in range(count):
-            drawn = [one for one in chosen[g, row].tolist() if one >= 0]
-            assert len(set(drawn)) == len(drawn) == min(2, max(row - 2, 0))
+            drawn = chosen[g, row].tolist() if row > 4 else range(row)
+            if row > 4:
+                assert len({0, row - 1, row, *drawn}) == 5 and max(drawn) < row
             for other in {0, row - 1, row, *drawn}:
                 visible[g] |= (block.unsqueeze(1) == row) & (block == other)
     visible = (visible & torch.ones(T, T, dtype=torch.bool).tril()).repeat_interleave(H // G, 0)

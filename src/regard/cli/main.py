@@ -27,7 +27,7 @@ from regard.words import LANGUAGES, Language, say, speaking
 
 VERBS = (
     "demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "chat", "embed", "explain", "doctor",
-    "import", "export", "runs", "diff",
+    "bench", "import", "export", "runs", "diff",
 )  # fmt: skip
 
 FAILED, MISUSED, BUG, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141

@@ -9,6 +9,8 @@ from torch import Tensor
 from regard.ops.attention import Core, Shown, Visible, fused, ordered
 from regard.ops.random import Dropout, Key
 
+_AT_ONCE = 64  # blocks whose keys are gathered together, so that memory does not grow with them
+
 
 def blocks(block: int, random: int, key: Key, core: Core = fused) -> Core:
     """The core that sees blocks of ``block`` keys of whatever the mask shows: the first, its own and those beside it,
@@ -36,37 +38,40 @@ def causal_blocks(
     """Each block sees the first, ``chosen`` earlier ones, the one before it, and of itself what is not later (BigBird's
     pattern seen from one side; Child et al. 2019).
 
-    q (B, H, T, K), k and v (B, G, T, K) -> (B, H, T, Kv). chosen (G, N, R) int64, -1 where there is none.
+    q (B, H, T, K), k and v (B, G, T, K) -> (B, H, T, Kv). chosen (G, N, R) int64, of each block from the R + 3rd on.
     """
-    B, H, T, _ = q.shape
-    G, count = k.shape[1], -(-T // block)
-    queries, keys, values = (F.pad(x, (0, 0, 0, count * block - T)).unflatten(2, (count, block)) for x in (q, k, v))
+    (B, H, T, _), G, plain = q.shape, k.shape[1], chosen.shape[-1] + 3
+    head = [x[:, :, : plain * block] for x in (q, k, v)]  # as many blocks see all that lies before them
+    triangle = torch.ones(head[0].shape[2], head[0].shape[2], dtype=torch.bool, device=q.device).tril()
+    found = [core(*head, Shown(triangle[None, None], lower_triangle=True), None, scale, _part(dropout, 0))]  # type: ignore[call-arg]
+    count = -(-T // block)
+    rows, keys, values = (F.pad(x, (0, 0, 0, count * block - T)).unflatten(2, (count, block)) for x in (q, k, v))
     own = torch.arange(count, device=q.device)
-    usual = torch.stack((torch.where(own > 1, 0, -1), own - 1), -1)  # the first block stands before the second itself
-    earlier = torch.cat((usual.expand(G, -1, -1), chosen), -1)  # (G, N, 2 + R)
-    seen = torch.cat((earlier, own.expand(G, -1).unsqueeze(-1)), -1).clamp(min=0)
+    usual = torch.stack((torch.zeros_like(own), own - 1), -1).expand(G, -1, -1)
+    seen = torch.cat((usual, chosen, own.expand(G, -1).unsqueeze(-1)), -1)  # (G, N, W), the block itself last
+    width = seen.shape[-1] * block
+    share = H // G
+    visible = torch.ones(block, width, dtype=torch.bool, device=q.device)
+    visible[:, -block:].tril_()
+    shown = Shown(visible.repeat(share, 1)[None, None])  # heads that share keys are more queries of one head
     group = torch.arange(G, device=q.device).view(-1, 1, 1)
-    near_k, near_v = (x[:, group, seen].flatten(3, 4).flatten(1, 2) for x in (keys, values))  # (B, G N, W b, K)
-    shares = H // G
-    asked = queries.unflatten(1, (G, shares)).transpose(2, 3)  # (B, G, N, H / G, b, K)
-    before = torch.ones(block, block, dtype=torch.bool, device=q.device).tril()
-    visible = torch.cat(
-        ((earlier >= 0).repeat_interleave(block, -1).unsqueeze(2).expand(-1, -1, block, -1),
-         before.expand(G, count, -1, -1)), -1,
-    )  # (G, N, b, W b)  # fmt: skip
-    shown = visible.flatten(0, 1).repeat(1, shares, 1).unsqueeze(0)
-    mixed = core(asked.flatten(3, 4).flatten(1, 2), near_k, near_v, Shown(shown), None, scale, dropout)
-    mixed = mixed.view(B, G, count, shares, block, -1).transpose(2, 3).flatten(1, 2)
-    return mixed.flatten(2, 3)[:, :, :T]
+    for start in range(plain, count, _AT_ONCE):
+        part = slice(start, min(start + _AT_ONCE, count))
+        near_k, near_v = (x[:, group, seen[:, part]].flatten(3, 4).flatten(1, 2) for x in (keys, values))
+        asked = rows[:, :, part].unflatten(1, (G, share)).transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        mixed = core(asked, near_k, near_v, shown, None, scale, _part(dropout, 1 + start))  # (B, G N, H / G b, Kv)
+        mixed = mixed.view(B, G, part.stop - start, share, block, -1).transpose(2, 3).flatten(1, 2)
+        found.append(mixed.flatten(2, 3))
+    return torch.cat(found, 2)[:, :, :T]
 
 
 def earlier_blocks(key: Key, heads: int, count: int, each: int, device: torch.device) -> Tensor:
-    """(heads, count, each): blocks drawn out of those that lie before a block and that it does not see anyway."""
+    """(heads, count, each): blocks drawn out of those that lie before a block and that it does not see anyway; of the
+    first, which have no such, any."""
     drawn = torch.rand(heads, count, count, generator=key.generator()).to(device)  # the same on every device
     row, column = torch.arange(count, device=device).unsqueeze(1), torch.arange(count, device=device)
     drawn = drawn.masked_fill((column == 0) | (column >= row - 1), -1.0)
-    best = drawn.topk(each, -1)
-    return torch.where(best.values < 0, -1, best.indices)
+    return drawn.topk(each, -1).indices
 
 
 def block_sparse(

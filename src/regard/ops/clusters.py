@@ -25,8 +25,10 @@ def hashing(size: int, rounds: int, key: Key) -> Core:
     ) -> Tensor:
         causal = ordered("LSH", mask, bias, dropout)
         lines = torch.randn(rounds, q.shape[-1] + 2, generator=key.generator()).to(q)
-        grouped = q.unflatten(1, (k.shape[1], -1)).unbind(1)  # one group after the other: the scores of one at a time
-        mixed = [_of_group(*one, lines, size, causal, scale) for one in zip(grouped, k.unbind(1), v.unbind(1))]
+        # One group after the other: of the scores no more than one group's are held.
+        grouped = q.unflatten(1, (k.shape[1], -1)).unbind(1)
+        groups = zip(grouped, k.unbind(1), v.unbind(1), strict=True)
+        mixed = [_of_group(*one, lines, size, causal, scale) for one in groups]
         return torch.cat(mixed, 1)
 
     return hashed

@@ -2,9 +2,9 @@
 keys first, so that its cost grows with the length, not its square.
 
 ``exp(q . k)`` is the mean of ``phi(q) phi(k)`` over directions w drawn from a normal distribution, with
-``phi(x) = exp(w . x - |x|^2 / 2)``: positive, so that no sum can vanish (lemma 1). The exponents are kept below 0 by what
-cancels out of a quotient: of a query the largest of its own, of a key the largest of those before it, so that no query
-depends on what comes after it, not even in its last bits.
+``phi(x) = exp(w . x - |x|^2 / 2)``: positive, so that no sum can vanish (lemma 1). The exponents are kept below 0 by
+what cancels out of a quotient: of a query the largest of its own, of a key the largest of those before it, so that no
+query depends on what comes after it, not even in its last bits.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from regard.ops.random import Dropout, Key
 
 LEAST = 1e-6  # added to every feature: what q and k have nothing in common in is an even mean, not 0 / 0
 _NOTHING = -1e30  # the exponent of a key that is not there; finite, so that differences of two are 0
+_PIECE = 1024  # tokens whose features are held at once
 _AT_ONCE = 64  # queries whose own keys are taken pair by pair
 
 
@@ -49,9 +50,14 @@ def favor(directions: Tensor) -> Core:
     def core(
         q: Tensor, k: Tensor, v: Tensor, mask: Visible, bias: Tensor | None, scale: float, dropout: Dropout | None
     ) -> Tensor:
-        causal = ordered("FAVOR+", mask, bias, dropout)
-        q, k = exponents(q, directions, scale), exponents(k, directions, scale)
-        return (forward_only(q, k, v)[0] if causal else both_ways(q, k, v)).to(v.dtype)
+        if not ordered("FAVOR+", mask, bias, dropout):
+            return both_ways(exponents(q, directions, scale), exponents(k, directions, scale), v).to(v.dtype)
+        found, past = [], None
+        for piece in zip(*(x.split(_PIECE, 2) for x in (q, k, v)), strict=True):  # features are many: of few at a time
+            features = (exponents(x, directions, scale) for x in piece[:2])
+            mixed, past = forward_only(*features, piece[2], past=past)  # type: ignore[call-arg]
+            found.append(mixed)
+        return torch.cat(found, 2).to(v.dtype)
 
     return core
 

@@ -36,21 +36,23 @@ def newest(
     bias (H, size): added to the scores, by how far a key stands behind its query.
     """
     T = q.shape[2]
-    count = -(-T // size)
-    left = count * size - T
-    queries = F.pad(q, (0, 0, 0, left)).unflatten(2, (count, size))  # (B, H, N, w, K)
-    keys, values = (
-        F.pad(x, (0, 0, size, left)).unfold(2, 2 * size, size).transpose(-1, -2) for x in (k, v)
-    )  # (B, G, N, 2 w, K): each block behind the one before it
     row, column = torch.arange(size, device=q.device).unsqueeze(1), torch.arange(2 * size, device=q.device) - size
     behind = row - column
-    visible = (behind >= 0) & (behind < size)  # (w, 2 w)
-    first = visible & (column >= 0)  # before the first block there is nothing
-    shown = torch.stack((first, visible))[(torch.arange(count, device=q.device) > 0).long()]
-    shown = Shown(shown.unsqueeze(1).repeat(q.shape[0], 1, 1, 1))
-    added = None if bias is None else bias[:, behind.clamp(0, size - 1)].unsqueeze(0)
-    mixed = core(_pieces(queries), _pieces(keys), _pieces(values), shown, added, scale, dropout)
-    return mixed.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)[:, :, :T]
+    added = None if bias is None else bias[:, behind.clamp(0, size - 1)].unsqueeze(0)  # (1, H, w, 2 w)
+    first = [x[:, :, :size] for x in (q, k, v)]  # before it there is nothing
+    own = torch.ones(min(T, size), min(T, size), dtype=torch.bool, device=q.device).tril()
+    rest = None if added is None else added[:, :, : len(own), size : size + len(own)]
+    found = core(*first, Shown(own[None, None], lower_triangle=True), rest, scale, _part(dropout, 0))  # type: ignore[call-arg]
+    count = -(-T // size) - 1
+    if not count:
+        return found
+    left = (count + 1) * size - T
+    queries = F.pad(q[:, :, size:], (0, 0, 0, left)).unflatten(2, (count, size))  # (B, H, N, w, K)
+    keys, values = (F.pad(x, (0, 0, 0, left)).unfold(2, 2 * size, size).transpose(-1, -2) for x in (k, v))
+    visible = Shown(((behind >= 0) & (behind < size))[None, None])  # each block (w) behind the one before it (2 w)
+    mixed = core(_pieces(queries), _pieces(keys), _pieces(values), visible, added, scale, _part(dropout, 1))
+    mixed = mixed.unflatten(0, (-1, count)).transpose(1, 2).flatten(2, 3)[:, :, : T - size]
+    return torch.cat((found, mixed), 2)
 
 
 def windowed(
@@ -99,3 +101,7 @@ def _picked(k: Tensor, v: Tensor, marked: Tensor) -> tuple[Tensor, Tensor, Tenso
     index = chosen[:, None, :, None]
     far_k, far_v = (x.gather(2, index.expand(-1, x.shape[1], -1, x.shape[3])) for x in (k, v))
     return far_k, far_v, marked.gather(1, chosen)
+
+
+def _part(dropout: Dropout | None, part: int) -> Dropout | None:
+    return None if dropout is None else Dropout(dropout.rate, dropout.key.at(part))

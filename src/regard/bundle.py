@@ -44,6 +44,8 @@ _TASKS = {
     "span": "question-answering",
     "choice": "choice",
     "discriminate": "replaced-tokens",
+    "ctc": "ctc",
+    "contrast": "contrast",
 }
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

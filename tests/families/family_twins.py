@@ -61,6 +61,8 @@ def randomised(reference: nn.Module, row: Row) -> nn.Module:
             spread = torch.empty_like(tensor).normal_(0.0, deviation, generator=generator)
             norm = tensor.dim() == 1 and "weight" in name
             tensor.copy_(spread + row.norm if norm else spread)
+            if name.endswith("running_var"):
+                tensor.abs_().add_(0.5)
     reference.tie_weights()  # type: ignore[operator]
     return reference.eval()
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from regard.embed.frames import Convolution, Frames
     from regard.embed.patches import GridPositions, Patches
     from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
+    from regard.embed.waves import Spans, Waves
 
 __all__ = [
     "Tokens",
@@ -20,11 +21,14 @@ __all__ = [
     "GridPositions",
     "Convolution",
     "Frames",
+    "Waves",
+    "Spans",
 ]
 
 _WHERE: dict[str, str] = dict.fromkeys(("Tokens", "Axial", "Learned", "Sinusoidal", "Widened"), "embed.tokens")
 _WHERE |= dict.fromkeys(("Patches", "GridPositions"), "embed.patches")
 _WHERE |= dict.fromkeys(("Convolution", "Frames"), "embed.frames")
+_WHERE |= dict.fromkeys(("Waves", "Spans"), "embed.waves")
 
 
 def __getattr__(name: str) -> Any:

@@ -28,7 +28,8 @@ _AFTER: dict[str, Callable[[Tensor], Tensor]] = {**ACTIVATIONS, "glu": _gated}
 class Convolution(nn.Module):
     """``activation(norm(conv(x)))`` over time. x (B, C, F) -> (B, out, F'), half of ``out`` after a "glu".
 
-    norm: a module over (B, out, F'). padding: zeros on either side.
+    norm: a module over (B, out, F') that may be told how many of each row's frames are real. padding: zeros on either
+    side.
     """
 
     def __init__(
@@ -48,9 +49,10 @@ class Convolution(nn.Module):
         self.conv = nn.Conv1d(channels, out, kernel, stride=stride, padding=padding, bias=bias)
         self.norm = norm
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, real: Tensor | None = None) -> Tensor:
+        """``real`` (B,): how many frames of each row of the result are real; None: all."""
         x = self.conv(x)
-        return _AFTER[self.activation](x if self.norm is None else self.norm(x))
+        return _AFTER[self.activation](x if self.norm is None else self.norm(x, real))
 
     def count(self, frames: Count) -> Count:
         """How many frames it makes of so many."""
@@ -102,7 +104,7 @@ class Frames(nn.Module):
                 beyond = torch.arange(x.shape[2], device=x.device) >= lengths.unsqueeze(-1)
                 x = x.masked_fill(beyond.unsqueeze(1), 0.0)
                 lengths = convolution.count(lengths)
-            x = convolution(x)
+            x = convolution(x, lengths)
         return x.transpose(1, 2)
 
     def size(self, x: Tensor) -> tuple[int, int]:

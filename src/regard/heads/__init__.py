@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regard.heads.classify import Choice, Classify, Pool, Score
+    from regard.heads.contrast import Contrast
+    from regard.heads.ctc import CTC
     from regard.heads.images import Codes, Pixels, Taught
     from regard.heads.language import Capped, Language, Transform
     from regard.heads.tokens import Discriminate, Span, Tag
@@ -25,6 +27,8 @@ __all__ = [
     "Codes",
     "Pixels",
     "Taught",
+    "CTC",
+    "Contrast",
 ]
 
 _WHERE = {
@@ -41,6 +45,8 @@ _WHERE = {
     "Codes": "heads.images",
     "Pixels": "heads.images",
     "Taught": "heads.images",
+    "CTC": "heads.ctc",
+    "Contrast": "heads.contrast",
 }
 
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
     from regard.layers.chunks import ChunkAttention, Cut, HashedAttention, SharedQK
     from regard.layers.context import Context, Places
+    from regard.layers.convolution import ConvolutionalPositions, Convolved
     from regard.layers.disentangled import Disentangled
     from regard.layers.everywhere import WindowAttention
     from regard.layers.experts import Experts, GatedExperts, GroupRouter, Router
     from regard.layers.feed_forward import FeedForward, Gated
     from regard.layers.mask import Mask
-    from regard.layers.norm import ChannelScale, LayerNorm, RMSNorm
+    from regard.layers.norm import BatchNorm, ChannelNorm, ChannelScale, LayerNorm, RMSNorm, TimeNorm
     from regard.layers.position import (
         Alibi,
         Buckets,
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
         ShawRelative,
         TransformerXLRelative,
     )
-    from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether
-    from regard.layers.residual import Block, Parallel, Residual, Stack
+    from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether, TurnedFirst
+    from regard.layers.residual import Block, MixedStack, Parallel, Residual, Stack
     from regard.layers.reversible import Reversible
     from regard.ops.attention import eager, fused, soft_capped
     from regard.ops.random import Key
@@ -74,10 +75,17 @@ __all__ = [
     "KeysUnbiased",
     "Latent",
     "NormedTogether",
+    "TurnedFirst",
     "Block",
     "Parallel",
     "Residual",
     "Stack",
+    "MixedStack",
+    "BatchNorm",
+    "ChannelNorm",
+    "TimeNorm",
+    "Convolved",
+    "ConvolutionalPositions",
     "eager",
     "fused",
     "soft_capped",
@@ -122,10 +130,17 @@ _WHERE = {
     "KeysUnbiased": "layers.projection",
     "Latent": "layers.projection",
     "NormedTogether": "layers.projection",
+    "TurnedFirst": "layers.projection",
     "Block": "layers.residual",
     "Parallel": "layers.residual",
     "Residual": "layers.residual",
     "Stack": "layers.residual",
+    "MixedStack": "layers.residual",
+    "BatchNorm": "layers.norm",
+    "ChannelNorm": "layers.norm",
+    "TimeNorm": "layers.norm",
+    "Convolved": "layers.convolution",
+    "ConvolutionalPositions": "layers.convolution",
     "eager": "ops.attention",
     "fused": "ops.attention",
     "soft_capped": "ops.attention",

@@ -28,7 +28,7 @@ class Context:
     types        (B, T) int64, the kind of each token (BERT's sentence A or B)
     frames       (B,) int64, how much of each row is real of what is given, before the embedding makes tokens of it
     everywhere   (B, T) bool, tokens that see all and are seen by all where layers see a window (Longformer)
-    masked       (B, P) bool, patches of an image whose content is hidden (masked image modelling)
+    masked       (B, P) bool, patches of an image or frames of sound whose content is hidden (masked modelling)
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
     cache        what attention remembers of earlier calls; it is written to
     key          randomness of this pass; None means evaluation: nothing is dropped

@@ -92,6 +92,23 @@ class KeysUnbiased(Grouped):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TurnedFirst(Grouped):
+    """As many keys as queries, whose sources are turned by their positions before they are projected, in pieces of K
+    features; values are not (wav2vec2-conformer)."""
+
+    def q(self, own: Any, x: Tensor, rotate: Rotate) -> Tensor:
+        return own.q(self._turned(x, rotate)).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)
+
+    def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]:
+        k = own.k(self._turned(source, rotate)).unflatten(-1, (self.kv_heads, self.head_dim))
+        v = own.v(source).unflatten(-1, (self.kv_heads, self.head_dim))
+        return k.transpose(1, 2), v.transpose(1, 2)
+
+    def _turned(self, x: Tensor, rotate: Rotate) -> Tensor:
+        return rotate(x.unflatten(-1, (self.heads, -1)).transpose(1, 2)).transpose(1, 2).flatten(2)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NormedTogether(Grouped):
     """Grouped heads whose ``norm`` runs over the features of all heads at once (OLMo 2, 2025)."""
 

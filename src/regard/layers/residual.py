@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from regard.layers.context import Context
+from regard.ops.mixture import mixture
 from regard.ops.random import Key, dropout
 
 
@@ -109,3 +111,22 @@ class Stack(nn.Module):
         for layer, block in enumerate(self.order):
             x = self.blocks[block](x, context.at(layer))
         return x if self.norm is None else self.norm(x)
+
+
+class MixedStack(Stack):
+    """A stack whose output is a learned average of what goes into it and what comes out of each of its layers (Peters
+    et al. 2018, eq. 1); its norm is left out of it. x (B, T, D) -> (B, T, D). mix (depth + 1,), before the softmax."""
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], *, norm: nn.Module | None = None, order: Sequence[int] | None = None
+    ) -> None:
+        super().__init__(blocks, norm=norm, order=order)
+        self.mix = nn.Parameter(torch.zeros(len(self.order) + 1))
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        shares = mixture(self.mix)
+        mixed = x * shares[0]
+        for layer, block in enumerate(self.order):
+            x = self.blocks[block](x, context.at(layer))
+            mixed = mixed + x * shares[layer + 1]
+        return mixed

@@ -32,6 +32,7 @@ _FAMILIES = {
     "gpt_neo": "gpt_neo",
     "gpt_neox": "gpt_neox",
     "gptj": "gptj",
+    "hubert": "hubert",
     "led": "led",
     "llama": "llama",
     "longformer": "longformer",
@@ -58,6 +59,9 @@ _FAMILIES = {
     "vit": "vit",
     "speech_to_text": "speech_to_text",
     "whisper": "whisper",
+    "conformer": "conformer",
+    "wav2vec2": "wav2vec2",
+    "wav2vec2-conformer": "conformer",
     "xlm-roberta": "roberta",
 }
 

@@ -63,3 +63,23 @@ def _above_average(rows: Tensor, weight: Tensor, targets: Tensor, bias: Tensor |
     """
     above = (rows * (weight[targets] - weight.mean(0))).sum()
     return above if bias is None else above + (bias[targets] - bias.mean()).sum()
+
+
+def ctc_loss(logits: Tensor, frames: Tensor, targets: Tensor, lengths: Tensor, blank: int) -> Tensor:
+    """Summed nats of all ways to say the targets in so many frames, with blanks between (Graves et al. 2006).
+
+    logits (B, T, V), of which the first ``frames`` (B,) of each row count; targets (sum of lengths,) int64, the rows'
+    one after the other; lengths (B,). Infinite where a target cannot be said in its frames.
+    """
+    shares = torch.log_softmax(logits.float(), -1).transpose(0, 1)
+    return F.ctc_loss(shares, targets, frames, lengths, blank=blank, reduction="sum")
+
+
+def contrastive_loss(guesses: Tensor, truth: Tensor, others: Tensor, temperature: float) -> Tensor:
+    """Summed nats of telling the truth from others by cosine (Baevski et al. 2020, eq. 3). An other that equals the
+    truth does not count. guesses and truth (N, D), others (N, K, D)."""
+    choices = torch.cat((truth.unsqueeze(1), others), 1)  # (N, 1 + K, D)
+    logits = F.cosine_similarity(guesses.unsqueeze(1).float(), choices.float(), dim=-1) / temperature
+    same = (others == truth.unsqueeze(1)).all(-1)
+    logits = logits.masked_fill(F.pad(same, (1, 0)), float("-inf"))
+    return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device), reduction="sum")

@@ -85,3 +85,32 @@ class Under:
 
     def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
         return [t.reshape(t.shape[self.axes :]) for t in theirs]
+
+
+@dataclass(frozen=True)
+class Reshaped:
+    """A tensor stored with further axes of one element, at these places."""
+
+    axes: tuple[int, ...]
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        made = list(ours)
+        for axis in self.axes:
+            made = [t.unsqueeze(axis) for t in made]
+        return made
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [t.reshape(shape) for t, shape in zip(theirs, shapes, strict=True)]
+
+
+class _PairedColumns:
+    """Columns that belong to sines and cosines by turns; ours belong to the sines, then to the cosines."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.unflatten(1, (2, -1)).transpose(1, 2).flatten(1) for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [t.unflatten(1, (-1, 2)).transpose(1, 2).flatten(1) for t in theirs]
+
+
+paired_columns = _PairedColumns()

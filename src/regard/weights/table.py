@@ -96,6 +96,29 @@ same, transpose, row, column = _Same(), _Transpose(), _Row(), _Column()
 
 
 @dataclass(frozen=True)
+class WeightNorm:
+    """A weight stored as its length over all axes but ``dim`` and a direction of any length (Salimans and Kingma 2016).
+
+    We keep the product: what is written is the length and the weight itself as the direction, which is read back bit
+    for bit; a direction of another length in the file we read is not kept.
+    """
+
+    dim: int = 0
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [self._length(ours[0]), ours[0]]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Sequence[tuple[int, ...]]) -> list[Tensor]:
+        length, direction = theirs
+        return [direction * (length / self._length(direction))]
+
+    def _length(self, weight: Tensor) -> Tensor:
+        others = [axis for axis in range(weight.dim()) if axis != self.dim]
+        return torch.linalg.vector_norm(weight, dim=others, keepdim=True)
+
+
+
+@dataclass(frozen=True)
 class Tie:
     """``theirs`` is a second name of ``first``: read only to see that it is, and not written."""
 

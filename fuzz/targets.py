@@ -76,6 +76,22 @@ def tokenizer(data: bytes) -> None:
         found.decode(found.encode(text), special=True)
 
 
+def _cut(name: str, data: bytes) -> None:
+    found = Tokenizer.load(_file(name, data))
+    for text in ("床前明月光 the quick", "<|eos|>[MASK]<0x0A>\n\ta  b", "\u0301\ufdfa\U0001f600\u1100\u1161"):
+        found.decode(found.encode(text), special=True)
+
+
+def pieces(data: bytes) -> None:
+    """A SentencePiece model."""
+    _cut("tokenizer.model", data)
+
+
+def ranks(data: bytes) -> None:
+    """tiktoken's lines."""
+    _cut("gpt2.tiktoken", data)
+
+
 def _table(suffix: str, data: bytes) -> None:
     rows = sources.open(_file(f"data{suffix}", data))
     for number in range(min(len(rows), 5)):
@@ -116,7 +132,8 @@ def run(data: bytes) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
-    one.__name__: one for one in (safetensors, json, toml, recipes, configs, tokenizer, jsonl, csv, text, manifest, run)
+    one.__name__: one
+    for one in (safetensors, json, toml, recipes, configs, tokenizer, pieces, ranks, jsonl, csv, text, manifest, run)
 }
 
 

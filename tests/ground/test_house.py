@@ -26,6 +26,7 @@ OPTIONAL = {
     "transformers",
     "sentencepiece",
     "PIL",
+    "tiktoken",
 }
 NO_TORCH = ("regard", "regard.words", "regard.errors", "regard.limits", "regard.config", "regard.cli")
 FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "torch.save"}

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 
 from regard.inputs.tokenizer import KINDS, Tokenizer
+
+sys.path.insert(0, str(Path(__file__).parent))  # odd_texts
 
 TEXTS = [
     "床前明月光，疑是地上霜。举头望明月，低头思故乡。",

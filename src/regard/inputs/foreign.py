@@ -44,7 +44,7 @@ def check(document: Any, where: str) -> None:
 class Broken(Exception):
     """A rule that the document breaks, as `say` puts it."""
 
-    def __init__(self, key: str, **values: Any) -> None:
+    def __init__(self, key: str, /, **values: Any) -> None:
         super().__init__(say(f"inputs.broken.{key}", **values))
 
 

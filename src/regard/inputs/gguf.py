@@ -6,10 +6,11 @@ SentencePiece BPE with scores ("llama"). What the file says is checked as any to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from regard.errors import BadFileError
+from regard.inputs import sentence_piece
 from regard.weights.gguf.container import Gguf
 from regard.words import say
 
@@ -166,21 +167,9 @@ def _sentence_piece(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) 
         "model": {
             "type": "BPE", "dropout": None, "unk_token": unk, "continuing_subword_prefix": None,
             "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": BYTE in types, "ignore_merges": False,
-            "vocab": vocab, "merges": _merges(plain, vocab, scores),
+            "vocab": vocab, "merges": sentence_piece.merges(plain, vocab, scores),
         },
     }  # fmt: skip
-
-
-def _merges(plain: set[str], vocab: Mapping[str, int], scores: Sequence[float]) -> list[list[str]]:
-    """Every way to make a piece of two others, the best-scored piece first: what SentencePiece's search would take."""
-    found = []
-    for piece in plain:
-        for cut in range(1, len(piece)):
-            left, right = piece[:cut], piece[cut:]
-            if left in plain and right in plain:
-                found.append((-scores[vocab[piece]], vocab[left], vocab[right], left, right))
-    found.sort(key=lambda one: (one[0], -len(one[3]), -len(one[4]), one[1], one[2]))
-    return [[left, right] for *_, left, right in found]
 
 
 def _name_of(document: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,8 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from regard import limits
 from regard.errors import BadFileError
-from regard.inputs import foreign, gguf
+from regard.inputs import charsmap, foreign, gguf, pieces, tiktoken
+from regard.inputs.charsmap import Prepare
 from regard.inputs.template import Template, probe, processor
 from regard.weights.gguf.container import is_gguf, open_file
 from regard.words import say
@@ -34,14 +35,25 @@ USUAL = {
 }
 
 
-def load(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[str, Any]]:
-    """(tokenizer, role to spelling, the rest of tokenizer_config.json) of a folder or of one of its files."""
+def load(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[str, Any], Prepare | None]:
+    """(tokenizer, role to spelling, the rest of tokenizer_config.json, what is done to a text before) of a folder or of
+    one of its files."""
     if is_gguf(path):
-        return _gguf(path)
+        return *_gguf(path), None
     folder = path if path.is_dir() else path.parent
     settings = _settings(folder)
-    rust = _read(path, settings)
-    return rust, _roles(rust, settings, folder), settings
+    path = _chosen(path)
+    if path.name in pieces.FILES or path.suffix in (".spm", ".model", ".tiktoken"):
+        if path.suffix == ".tiktoken" or (limits.file_size(path) and tiktoken.is_one(path)):
+            document = tiktoken.document(path)
+        else:
+            document, settings = pieces.read(path, settings)
+        rust, prepare = _exact(document, str(path), settings)
+    elif path.name == "tokenizer.json" and _own(settings):
+        rust, prepare = _exact(_document(path)[0], str(path), settings)
+    else:
+        rust, prepare = _read(path, settings), None
+    return rust, _roles(rust, settings, folder), settings, prepare
 
 
 def prepared(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
@@ -87,13 +99,19 @@ def whole_template(
     return template
 
 
+def _chosen(path: Path) -> Path:
+    """The file of a folder that holds its tokenizer."""
+    if not path.is_dir():
+        return path
+    known = ("tokenizer.json", *pieces.FILES, *(f"{name}.tiktoken" for name in tiktoken.RULES), "vocab.txt",
+             "vocab.json", "encoder.json")  # fmt: skip
+    found = next((name for name in known if (path / name).is_file()), None)
+    if found is None:
+        raise BadFileError("inputs.no_tokenizer", folder=str(path))
+    return limits.member(path, found)
+
+
 def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
-    if path.is_dir():
-        found = ("tokenizer.json", "vocab.txt", "vocab.json", "encoder.json")
-        there = [name for name in found if (path / name).is_file()]
-        if not there:
-            raise BadFileError("inputs.no_tokenizer", folder=str(path))
-        path = limits.member(path, there[0])
     if path.suffix == ".txt":
         return _bert(path, settings)
     if path.name.removesuffix(".json") in ("vocab", "encoder", "merges") or path.suffix == ".bpe":
@@ -102,13 +120,40 @@ def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
 
 def _json(path: Path) -> tokenizers.Tokenizer:
-    # Parsed here first for what the library does not refuse: bytes that are no text, keys given twice, endless nesting.
+    data = _document(path)[1]
+    return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
+
+
+def _document(path: Path) -> tuple[dict[str, Any], bytes]:
+    """A tokenizer.json, checked: parsed here first for what the library does not refuse, which is bytes that are no
+    text, keys given twice, endless nesting."""
     data = limits.read_bytes(path, most=LARGEST)
     if data.count(b"{") > 2 * foreign.MOST_ADDED:  # each added token is a table, and tables take the most memory
         why = say("inputs.broken.added", most=foreign.MOST_ADDED)
         raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=why)
-    foreign.check(limits.parse_json(data, str(path), values=VALUES), str(path))
-    return _built(path, lambda: tokenizers.Tokenizer.from_buffer(data.removeprefix(b"\xef\xbb\xbf")))
+    document = limits.parse_json(data, str(path), values=VALUES)
+    foreign.check(document, str(path))
+    return document, data
+
+
+def _own(settings: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer.json was written here, of a SentencePiece model with a table of characters."""
+    own = settings.get(pieces.OWN)
+    return isinstance(own, dict) and own.get(charsmap.KEY) is True
+
+
+def _exact(
+    document: dict[str, Any], where: str, settings: Mapping[str, Any]
+) -> tuple[tokenizers.Tokenizer, Prepare | None]:
+    """The library's part of a tokenizer, and what of it is done here because the library does it otherwise."""
+    prepare = None
+    if _own(settings):
+        try:
+            document, prepare = charsmap.taken(document)
+        except foreign.Broken as error:
+            raise BadFileError("inputs.not_a_tokenizer", where=where, why=str(error)) from None
+    text = json.dumps(document)
+    return _built(where, lambda: tokenizers.Tokenizer.from_str(text)), prepare
 
 
 def _built(path: Path | str, build: Any) -> tokenizers.Tokenizer:

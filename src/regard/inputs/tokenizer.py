@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import tokenizers
 
-from regard.errors import BadFileError, ConfigError, RegardError
+from regard.errors import BadFileError, ConfigError
 from regard.inputs import reading, segment, surface, training, writing
+from regard.inputs.charsmap import Prepare, put_back
+from regard.inputs.exact import Exact, half_character
 from regard.inputs.surface import StreamDecoder
 from regard.inputs.template import Template
 
@@ -46,9 +49,15 @@ class Tokenizer:
     sep: int | None
 
     def __init__(
-        self, rust: tokenizers.Tokenizer, roles: Mapping[str, str], *, settings: Mapping[str, Any] | None = None
+        self,
+        rust: tokenizers.Tokenizer,
+        roles: Mapping[str, str],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        prepare: Prepare | None = None,
     ) -> None:
-        """`roles`: role to spelling; `settings`: what tokenizer_config.json says besides. Made by `train` or `load`."""
+        """`roles`: role to spelling; `settings`: what tokenizer_config.json says besides; `prepare`: what is done to a
+        text first. Made by `train` or `load`."""
         self.roles = reading.with_own_pad(rust, roles)
         self.settings = dict(settings or {})
         self._rust = reading.prepared(rust)
@@ -56,7 +65,8 @@ class Tokenizer:
             setattr(self, role, rust.token_to_id(self.roles[role]) if role in self.roles else None)
         added = rust.get_added_tokens_decoder()
         self.specials = frozenset(number for number, token in added.items() if token.special)
-        self.size = max(rust.get_vocab(with_added_tokens=True).values()) + 1
+        self._exact = Exact.of(rust, self.settings, self.specials, prepare)
+        self.size = self._exact.size(rust.get_vocab(with_added_tokens=True).values())
         self.template = reading.whole_template(rust, self.settings, self.bos, self.eos)
         self._surface = surface.of(rust)
         self._marked: tokenizers.Tokenizer | None = None
@@ -77,13 +87,14 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Tokenizer:
-        """Read a folder (tokenizer.json; or vocab.txt; or vocab.json and merges.txt), or one of these files."""
-        rust, roles, settings = reading.load(Path(path))
-        return cls(rust, roles, settings=settings)
+        """Read a folder, or one of its files: tokenizer.json; a SentencePiece model; tiktoken's ranks; vocab.txt;
+        vocab.json and merges.txt."""
+        rust, roles, settings, prepare = reading.load(Path(path))
+        return cls(rust, roles, settings=settings, prepare=prepare)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json, which AutoTokenizer reads."""
-        writing.save(self._rust, self.roles, self.settings, self.template, Path(folder))
+        writing.save(self._rust, self.roles, self.settings, self.template, Path(folder), self._exact.prepare)
 
     def encode(
         self, text: str, pair: str | None = None, *, special: bool = True, context: int | None = None
@@ -107,7 +118,7 @@ class Tokenizer:
 
         The template adds only what is not there yet: bos is never doubled.
         """
-        return self.template.complete(_encoded(self._meant(), text).ids)
+        return self.template.complete(self._meaning(text))
 
     def encode_parts(self, parts: Iterable[tuple[str, bool]]) -> list[int]:
         """Texts one after another, in some of which special tokens are meant where they are spelled: a conversation as
@@ -115,7 +126,7 @@ class Tokenizer:
         """
         ids: list[int] = []
         for text, meant in parts:
-            ids += _encoded(self._meant(), text).ids if meant else self._content(text)
+            ids += self._meaning(text) if meant else self._content(text)
         begun = tuple(ids[: len(self.template.before)]) == self.template.before
         return [*(() if begun else self.template.before), *ids]
 
@@ -155,7 +166,8 @@ class Tokenizer:
 
     def document(self) -> dict[str, Any]:
         """What tokenizer.json says, as a value."""
-        return json.loads(self._rust.to_str())
+        found = json.loads(self._rust.to_str())
+        return found if self._exact.prepare is None else put_back(found, self._exact.prepare)
 
     @property
     def spelled(self) -> tuple[str, ...]:
@@ -170,23 +182,24 @@ class Tokenizer:
         return self._marked
 
     def _spelling(self) -> surface.Spelling:
-        return surface.Spelling(self._rust.id_to_token, self.specials, self.size)
+        return surface.Spelling(self._exact.name, self.specials, self.size)
+
+    def _meaning(self, text: str) -> list[int]:
+        """Special tokens where they are spelled; what stands between them is prepared as any text."""
+        if self._exact.prepare is not None:
+            parts = re.split("(" + "|".join(map(re.escape, self.spelled)) + ")", text)
+            text = "".join([part if place % 2 else self._exact.prepare(part) for place, part in enumerate(parts)])
+        return self._exact.known(_encoded(self._meant(), text).ids)
 
     def _content(self, text: str) -> list[int]:
+        text = self._exact.prepared(text)
         encoding = _encoded(self._rust, text)
         controls = self.specials - {self.unk}
-        if controls.isdisjoint(encoding.ids):
-            return encoding.ids
+        if controls.isdisjoint(encoding.ids) and not self._exact.spells(text):
+            return self._exact.known(encoding.ids)
         # A vocabulary may hold its special tokens as ordinary pieces (XLM-R has </s>): then spelling one in a text
-        # would make one, so it is put together from its characters instead.
-        ids: list[int] = []
-        for number, token in zip(encoding.ids, encoding.tokens, strict=True):
-            ids += self._by_character(token) if number in controls else [number]
-        return ids
-
-    def _by_character(self, token: str) -> list[int]:
-        found = [piece.id for letter in token for piece in self._rust.model.tokenize(letter)]
-        return [number for number in found if number not in self.specials or number == self.unk]
+        # would make one, so the text is cut by the other pieces.
+        return self._exact.known(self._exact.without_specials(lambda rust: _encoded(rust, text), encoding))
 
 
 def _encoded(rust: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
@@ -195,8 +208,7 @@ def _encoded(rust: tokenizers.Tokenizer, text: str) -> tokenizers.Encoding:
     except TypeError:
         if not isinstance(text, str):
             raise
-        at = next(place for place, letter in enumerate(text) if "\ud800" <= letter <= "\udfff")
-        raise RegardError("inputs.half_character", place=at + 1, code=ascii(text[at])) from None
+        raise half_character(text) from None
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # what a bad tokenizer.json kept until now: the library panics, or raises anything

@@ -10,6 +10,7 @@ from typing import Any
 import tokenizers
 
 from regard import limits
+from regard.inputs.charsmap import Prepare, put_back
 from regard.inputs.reading import USUAL
 from regard.inputs.template import Template, probe, processor
 
@@ -20,6 +21,7 @@ def save(
     settings: Mapping[str, Any],
     template: Template,
     folder: Path,
+    prepare: Prepare | None = None,
 ) -> None:
     """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json."""
     written = tokenizers.Tokenizer.from_str(rust.to_str())
@@ -30,10 +32,13 @@ def save(
     fixed = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
     stale = {"added_tokens_decoder", "auto_map", *(f"{role}_token" for role in USUAL)}
     kept = {key: value for key, value in settings.items() if key not in stale}
-    limits.write(folder / "tokenizer.json", written.to_str(pretty=True) + "\n")
+    document = written.to_str(pretty=True) + "\n"
+    if prepare is not None:
+        document = _json(put_back(json.loads(document), prepare), sort=False)
+    limits.write(folder / "tokenizer.json", document)
     limits.write(folder / "tokenizer_config.json", _json({**kept, **names, **fixed}))
     limits.write(folder / "special_tokens_map.json", _json(names))
 
 
-def _json(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+def _json(document: Mapping[str, Any], *, sort: bool = True) -> str:
+    return json.dumps(document, ensure_ascii=False, indent=2, sort_keys=sort) + "\n"

@@ -30,6 +30,9 @@ class Letters:
     def decode(self, tokens: list[int], special: bool = False) -> str:
         return "".join(LETTERS[token - FIRST] for token in tokens if token >= FIRST)
 
+    def document(self) -> dict[str, object]:
+        return {"model": LETTERS, "added_tokens": []}
+
     def stream(self) -> LetterStream:
         return LetterStream(self)
 

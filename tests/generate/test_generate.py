@@ -13,18 +13,18 @@ from hypothesis import settings as budget
 from hypothesis import strategies as st
 
 from regard.errors import ConfigError, RegardError
-from regard.generate import Settings, generate
+from regard.generate import Rules, Search, Settings, generate
 from regard.layers import Context
 
 PROMPTS = ["abc", "q", "the moon, 明月光", "床前", "zzzzzzzzzzz", "abc"]
 GREEDY = Settings(temperature=0, max_tokens=13)
-DRAWN = Settings(temperature=1.3, top_k=17, top_p=0.95, min_p=0.01, repetition_penalty=1.1, max_tokens=13, seed=5)
+DRAWN = Settings(temperature=1.3, top_k=17, top_p=0.95, min_p=0.01, rules=Rules(repetition=1.1), max_tokens=13, seed=5)
 BEAMS = Settings(beams=3, samples=2, max_tokens=11)
 WAYS = {
     "greedy": GREEDY,
     "drawn": DRAWN,
     "beams": BEAMS,
-    "penalised": dataclasses.replace(GREEDY, repetition_penalty=1.5),
+    "penalised": dataclasses.replace(GREEDY, rules=Rules(repetition=1.5)),
 }
 
 
@@ -280,9 +280,20 @@ def test_tokens_the_tokenizer_does_not_know_are_never_written(tiny):
         {"top_p": 0.0},
         {"top_p": 1.1},
         {"min_p": -0.1},
-        {"repetition_penalty": 0.0},
-        {"length_penalty": float("nan"), "beams": 2},
-        {"length_penalty": 0.5},
+        {"search": Search(length_penalty=0.5)},
+        {"search": Search(groups=3)},
+        {"search": Search(forced=("a",))},
+        {"search": Search(contrast=0.6, guesses=3), "top_k": 4},
+        {"search": Search(guesses=3), "beams": 2},
+        {"search": Search(best_of=3), "beams": 2},
+        {"search": Search(groups=2, forced=("a",)), "beams": 4},
+        {"beams": 4, "search": Search(groups=3)},
+        {"samples": 3, "search": Search(best_of=2)},
+        {"samples": 1, "temperature": 0, "search": Search(best_of=2)},
+        {"top_k": 1, "search": Search(contrast=0.6)},
+        {"top_p": 0.5, "top_k": 5, "search": Search(contrast=0.6)},
+        {"max_tokens": 3, "rules": Rules(min_tokens=4)},
+        {"rules": Rules(typical_p=0.5), "temperature": 0},
         {"samples": 0},
         {"beams": 0},
         {"stop": "end"},
@@ -297,3 +308,42 @@ def test_tokens_the_tokenizer_does_not_know_are_never_written(tiny):
 def test_settings_that_cannot_be(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):
         Settings(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"repetition": 0.0},
+        {"frequency": float("nan")},
+        {"presence": float("inf")},
+        {"no_repeat": 0},
+        {"min_tokens": -1},
+        {"typical_p": 0.0},
+        {"bad": "end"},
+        {"bad": ("",)},
+        {"bias": (("", 1.0),)},
+        {"bias": (("a", float("nan")),)},
+        {"regex": "a", "schema": "{}"},
+    ],
+)
+def test_rules_that_cannot_be(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Rules(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"length_penalty": float("nan")},
+        {"guesses": -1},
+        {"groups": 0},
+        {"diversity": 0.5},
+        {"lookup": 2},
+        {"contrast": 1.1},
+        {"best_of": 0},
+        {"forced": ("",)},
+    ],
+)
+def test_searches_that_cannot_be(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        Search(**wrong)

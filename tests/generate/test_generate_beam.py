@@ -9,7 +9,7 @@ import pytest
 import torch
 import transformers
 
-from regard.generate import Settings, generate
+from regard.generate import Search, Settings, generate
 from regard.models import gpt2
 from regard.weights import table
 
@@ -37,7 +37,10 @@ class Digits:
     template = SimpleNamespace(before=(1,), after=())
 
     def encode(self, text, special=True):
-        return [int(letter) for letter in text]
+        return [int(letter) for letter in text.strip()]
+
+    def document(self):
+        return {"model": "0123456789", "added_tokens": []}
 
     def stream(self):
         return self
@@ -54,7 +57,7 @@ class Digits:
 def test_wide_enough_beams_find_the_best_of_all_texts(tiny, seed, length_penalty):
     bundle = tiny.bundle("gpt2", seed=seed, vocab=Digits.size)
     bundle.tokenizer = Digits()
-    settings = Settings(beams=500, samples=7, max_tokens=3, length_penalty=length_penalty)
+    settings = Settings(beams=500, samples=7, max_tokens=3, search=Search(length_penalty=length_penalty))
     texts = generate(bundle, ["23", "4"], settings)
     for number, prompt in enumerate([[1, 2, 3], [1, 4]]):
         mine = [each for each in texts if each.prompt == number]
@@ -97,7 +100,7 @@ def test_beams_like_transformers(twins, beams, length_penalty):
             eos_token_id=bundle.tokenizer.eos,
             pad_token_id=bundle.tokenizer.pad,
         )[:, len(tokens) :]
-        settings = Settings(beams=beams, samples=beams, max_tokens=23, length_penalty=length_penalty)
+        settings = Settings(beams=beams, samples=beams, max_tokens=23, search=Search(length_penalty=length_penalty))
         texts = generate(bundle, [prompt], settings)
         assert [list(each.tokens) for each in texts] == [without_padding(row, bundle.tokenizer) for row in expected]
 

@@ -11,7 +11,7 @@ import pytest
 
 from regard import bundle
 from regard.cli.main import run
-from regard.generate import Settings, generate
+from regard.generate import Rules, Settings, generate
 from regard.inputs.tokenizer import Tokenizer
 
 TEXTS = ["床前明月光，疑是地上霜。", "举头望明月，低头思故乡。"]
@@ -54,7 +54,7 @@ def test_json_holds_everything(folders, called):
     options += ["--samples", 2, "--seed", 7, "--max-tokens", 11, "--stop", "霜", "--stop", "月光", "--json"]
     code, out, _ = called(folders["qwen3"], "--prompt", "明月", "--prompt", "床", *options)
     settings = Settings(
-        temperature=0.8, top_k=17, top_p=0.9, min_p=0.01, repetition_penalty=1.2,
+        temperature=0.8, top_k=17, top_p=0.9, min_p=0.01, rules=Rules(repetition=1.2),
         samples=2, seed=7, max_tokens=11, stop=("霜", "月光"),
     )  # fmt: skip
     expected = generate(bundle.load(folders["qwen3"]), ["明月", "床"], settings)

@@ -12,6 +12,7 @@ from transformers.generation.logits_process import (
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
+    TypicalLogitsWarper,
 )
 
 from regard.generate import warp
@@ -44,12 +45,18 @@ def test_min_p_like_transformers(logits, p):
     torch.testing.assert_close(warp.min_p(logits, p), MinPLogitsWarper(p)(None, logits))
 
 
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9, 0.99])
+def test_typical_p_like_transformers(logits, p):
+    torch.testing.assert_close(warp.typical_p(logits, p), TypicalLogitsWarper(p)(None, logits))
+    cut = warp.top_k(logits, 13)
+    torch.testing.assert_close(warp.typical_p(cut, p), TypicalLogitsWarper(p)(None, cut))
+
+
 @pytest.mark.parametrize("penalty", [0.7, 1.0, 1.3])
 def test_repetition_like_transformers(logits, penalty):
     tokens = torch.randint(V, (B, 13), generator=torch.Generator().manual_seed(5))
-    seen = torch.zeros(B, V, dtype=torch.bool).scatter_(1, tokens, True)
     expected = RepetitionPenaltyLogitsProcessor(penalty)(tokens, logits)
-    torch.testing.assert_close(warp.repetition(logits, seen, penalty), expected)
+    torch.testing.assert_close(warp.repetition(logits, tokens.tolist(), penalty), expected)
 
 
 def test_top_p_after_top_k_like_transformers(logits):

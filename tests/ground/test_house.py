@@ -22,6 +22,7 @@ OPTIONAL = {
     "sacrebleu",
     "tensorboard",
     "jieba",
+    "llguidance",
     "pypinyin",
     "transformers",
     "sentencepiece",

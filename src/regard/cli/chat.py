@@ -14,7 +14,7 @@ import click
 
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
 from regard.cli.fetching import ready
-from regard.generate.settings import Settings
+from regard.generate.settings import Rules, Settings
 from regard.words import say
 
 if TYPE_CHECKING:
@@ -32,7 +32,11 @@ COMMANDS = ("/help", "/reset", "/undo", "/system", "/save", "/quit")
 @option("--top-k", type=int)
 @option("--top-p", type=float, default=0.9)
 @option("--min-p", type=float)
-@option("--repetition-penalty", type=float, default=1.1)
+@option("--typical-p", type=float)
+@option("--repetition-penalty", "repetition", type=float, default=1.1)
+@option("--frequency-penalty", "frequency", type=float, default=Rules.frequency)
+@option("--presence-penalty", "presence", type=float, default=Rules.presence)
+@option("--no-repeat", type=int)
 @option("--greedy", is_flag=True)
 @option("--stop", multiple=True)
 @option("--seed", type=int, default=0)
@@ -45,8 +49,10 @@ def command(
     threads: int | None, **decoding: Any,
 ) -> None:  # fmt: skip
     if greedy:
-        decoding |= {"temperature": 0.0, "top_p": None, "top_k": None, "min_p": None, "repetition_penalty": 1.0}
-    settings = Settings(**decoding)
+        decoding |= {"temperature": 0.0, "top_p": None, "top_k": None, "min_p": None, "typical_p": None}
+        decoding |= {"repetition": 1.0, "frequency": 0.0, "presence": 0.0, "no_repeat": None}
+    names = ("typical_p", "repetition", "frequency", "presence", "no_repeat")
+    settings = Settings(rules=Rules(**{name: decoding.pop(name) for name in names}), **decoding)
     ready(model, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen

@@ -5,71 +5,119 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from regard import limits
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
+from regard.cli.fetching import ready
 from regard.cli.mistakes import Mistake
 from regard.config import to_dict
 from regard.errors import BadFileError
-from regard.generate.settings import Settings
+from regard.generate.settings import Rules, Search, Settings
 from regard.words import say
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from regard.bundle import Bundle
     from regard.generate.text import Generated
 
 
+DRAWN = ("temperature", "top_k", "top_p", "min_p", "typical_p")
+GUESSES = 5  # tokens guessed ahead where a source of guesses is given and their number is not
+
+
 @verb("generate")
-@argument("model", type=click.Path(exists=True))
+@argument("model", type=click.Path())
 @option("--prompt", "prompts", multiple=True)
 @option("--max-tokens", type=int, default=Settings.max_tokens)
+@option("--min-tokens", type=int, default=Rules.min_tokens)
 @option("--greedy", is_flag=True)
 @option("--temperature", type=float)
 @option("--top-k", type=int)
 @option("--top-p", type=float)
 @option("--min-p", type=float)
-@option("--repetition-penalty", type=float, default=Settings.repetition_penalty)
+@option("--typical-p", type=float)
+@option("--repetition-penalty", "repetition", type=float, default=Rules.repetition)
+@option("--frequency-penalty", "frequency", type=float, default=Rules.frequency)
+@option("--presence-penalty", "presence", type=float, default=Rules.presence)
+@option("--no-repeat", type=int)
+@option("--bias", multiple=True)
+@option("--bad", multiple=True)
+@option("--schema")
+@option("--regex")
 @option("--beams", type=int, default=Settings.beams)
-@option("--length-penalty", type=float, default=Settings.length_penalty)
+@option("--length-penalty", type=float, default=Search.length_penalty)
+@option("--early-stopping", type=click.Choice(["estimate", "never", "full"]), default=Search.early_stopping)
+@option("--groups", type=int, default=Search.groups)
+@option("--diversity", type=float, default=Search.diversity)
+@option("--force", "forced", multiple=True)
+@option("--contrast", type=float)
+@option("--draft", type=click.Path())
+@option("--lookup", type=int)
+@option("--guesses", type=int)
 @option("--samples", type=int, default=Settings.samples)
+@option("--best-of", type=int)
+@option("--logprobs", type=click.IntRange(0), default=0)
 @option("--seed", type=int, default=Settings.seed)
 @option("--stop", multiple=True)
 @option("--no-cache", is_flag=True)
+@option("--yes", is_flag=True)
 @option("--device", default="auto")
 @option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @option("--threads", type=click.IntRange(1))
 def command(
-    model: str, prompts: tuple[str, ...], device: str, dtype: str, threads: int | None, **decoding: Any
-) -> None:
-    settings = _settings(**decoding)
+    model: str, prompts: tuple[str, ...], draft: str | None, logprobs: int, yes: bool, device: str, dtype: str,
+    threads: int | None, **decoding: Any,
+) -> None:  # fmt: skip
+    settings = _settings(draft, **decoding)
     prompts = prompts or _lines()
+    for name in (model, *([draft] if draft else [])):
+        ready(name, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen
 
-    loaded = bundle.load(model, **chosen(device, dtype, threads))
-    drawing = any(decoding[name] is not None for name in ("temperature", "top_k", "top_p", "min_p"))
-    if loaded.task == "seq2seq" and not drawing and settings.beams == settings.samples == 1:
+    where = chosen(device, dtype, threads)
+    loaded, guessing = bundle.load(model, **where), bundle.load(draft, **where) if draft else None
+    drawing = any(decoding[name] is not None for name in (*DRAWN, "contrast"))
+    if loaded.task == "seq2seq" and not drawing and settings.beams == settings.drawn == 1:
         settings = replace(settings, temperature=0.0)  # an answer is looked for, not made up
-    texts = _write(loaded, prompts, settings)
+    texts = _write(loaded, prompts, settings, told=logprobs, draft=guessing)
     document = {"model": model, "settings": to_dict(settings), "texts": [_plain(each, prompts) for each in texts]}
-    answer(document, lambda screen: None)
+    answer(document, lambda screen: _tell(screen, loaded, texts) if logprobs else None)
     full = sum(each.reason == "context" for each in texts)
     if full:
         context = loaded.model.config.context
         notes().print(say("cli_generate.reached_context", count=full, all=len(texts), context=context), markup=False)
 
 
-def _settings(greedy: bool, temperature: float | None, no_cache: bool, **others: Any) -> Settings:
+def _settings(
+    draft: str | None, *, greedy: bool, temperature: float | None, no_cache: bool, bias: tuple[str, ...],
+    schema: str | None, typical_p: float | None, guesses: int | None, **others: Any,
+) -> Settings:  # fmt: skip
     if greedy and temperature is not None:
         raise Mistake("cli_generate.greedy_and_temperature", temperature=temperature)
     if greedy:
-        others["temperature"] = 0.0
-    elif temperature is not None:
-        others["temperature"] = temperature
-    return Settings(cache="none" if no_cache else Settings.cache, **others)
+        temperature = 0.0
+    others |= {} if temperature is None else {"temperature": temperature}
+    others |= {"bias": tuple(_biased(each) for each in bias), "typical_p": typical_p}
+    others["schema"] = limits.read_text(schema[1:]) if schema and schema.startswith("@") else schema
+    others["guesses"] = (GUESSES if draft or others["lookup"] else 0) if guesses is None else guesses
+    rules, search = ({field.name: others.pop(field.name) for field in fields(kind)} for kind in (Rules, Search))
+    cache: Any = "none" if no_cache else Settings.cache
+    return Settings(cache=cache, rules=Rules(**rules), search=Search(**search), **others)
+
+
+def _biased(said: str) -> tuple[str, float]:
+    """ "word=2.5" as a pair."""
+    word, _, value = said.rpartition("=")
+    try:
+        return word, float(value)
+    except ValueError as error:
+        raise Mistake("cli_generate.bias_form", said=said) from error
 
 
 def _lines() -> tuple[str, ...]:
@@ -89,12 +137,12 @@ def _lines() -> tuple[str, ...]:
     return lines
 
 
-def _write(loaded: Bundle, prompts: Sequence[str], settings: Settings) -> list[Generated]:
+def _write(loaded: Bundle, prompts: Sequence[str], settings: Settings, **asked: Any) -> list[Generated]:
     """Generate and, unless JSON is wanted, print: a single text while it is written, several when all are there."""
     from regard.generate import generate
 
     if wants_json():
-        return generate(loaded, prompts, settings)
+        return generate(loaded, prompts, settings, **asked)
     continues = loaded.task == "causal-lm"
     if len(prompts) == settings.samples == 1:
         ahead = [prompts[0]] if continues else []  # shown with the first piece: a prompt that is refused is not shown
@@ -103,14 +151,24 @@ def _write(loaded: Bundle, prompts: Sequence[str], settings: Settings) -> list[G
             click.echo("".join(ahead) + piece, nl=False)
             ahead.clear()
 
-        texts = generate(loaded, prompts, settings, show)
+        texts = generate(loaded, prompts, settings, show, **asked)
         click.echo("".join(ahead))
         return texts
-    texts = generate(loaded, prompts, settings)
+    texts = generate(loaded, prompts, settings, **asked)
     for each in texts:
         # A translation is a line for a line; a continuation may have lines of its own and is set apart by an empty one.
         click.echo(prompts[each.prompt] + each.text + "\n" if continues else each.text)
     return texts
+
+
+def _tell(screen: Console, loaded: Bundle, texts: Sequence[Generated]) -> None:
+    """A line for each token: what it is, its log-probability, and the most probable ones at its place."""
+    for each in texts:
+        for step in each.steps:
+            tokens = [(step.token, step.logprob), *step.best]
+            names = loaded.tokenizer.pieces([token for token, _ in tokens])
+            told = [f"{name!r} {logprob:.3f}" for name, (_, logprob) in zip(names, tokens, strict=True)]
+            screen.print(f"{told[0]:24} | {'  '.join(told[1:])}", markup=False)
 
 
 def _plain(each: Generated, prompts: Sequence[str]) -> dict[str, Any]:
@@ -121,4 +179,6 @@ def _plain(each: Generated, prompts: Sequence[str]) -> dict[str, Any]:
         "tokens": each.tokens,
         "reason": each.reason,
         "logprob": each.logprob,
+        "logprobs": [step.logprob for step in each.steps],
+        "best": [[list(pair) for pair in step.best] for step in each.steps if step.best],
     }

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from regard import models
 from regard.errors import RegardError
-from regard.generate import beam, sample
+from regard.generate import ahead, beam, contrast, sample
+from regard.generate.choose import Chooser
 from regard.generate.rows import CachedReader, FreshReader, Memory, Rows, Source, encode
 from regard.generate.settings import Settings
 from regard.generate.stream import Writer
@@ -24,14 +26,27 @@ ROWS = 32  # texts written at a time: enough to fill the processor, few enough f
 
 
 class Job:
-    """What `generate` was asked for; `results` does it."""
+    """What `generate` was asked for; `results` does it. `told`: how many of the most probable tokens are told of at
+    each step; `draft`: a smaller model that guesses ahead."""
 
-    def __init__(self, bundle: Bundle, prompts: Sequence[Prompt], settings: Settings, on_text: OnText) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        prompts: Sequence[Prompt],
+        settings: Settings,
+        on_text: OnText,
+        *,
+        told: int = 0,
+        draft: Bundle | None = None,
+    ) -> None:
         self.model = bundle.model
         self.tokenizer = bundle.tokenizer
-        self.settings = settings
+        self.settings, self.told = settings, told
         self.on_text = on_text
         self.context = bundle.model.config.context
+        if draft is not None:
+            _check_draft(bundle, draft)
+            self.context = min(self.context, draft.model.config.context)
         if bundle.task not in ("causal-lm", "seq2seq"):
             raise RegardError("generate.not_a_writer", family=bundle.family)
         self.encodes = bundle.task == "seq2seq"
@@ -43,6 +58,9 @@ class Job:
             self.starts = [self._start(prompt) for prompt in prompts]
         else:
             self.starts = [self._prompt(number, text) for number, text in enumerate(prompts, 1)]
+        self.limits = {prompt: self._limits(len(start)) for prompt, start in enumerate(self.starts)}
+        self.chooser = Chooser(self.tokenizer, settings)
+        self.draft = None if draft is None else Job(draft, prompts, settings, on_text)
 
     def results(self) -> list[Generated]:
         """Every text, those of the first prompt first."""
@@ -61,29 +79,65 @@ class Job:
         sizes = [tuple(one.shape) if isinstance(one, Tensor) else (len(one),) for one in each]
         order = sorted(range(len(sizes)), key=sizes.__getitem__)
         padded = not self.perceives or hasattr(self.model.source_embed, "context")
-        size = max(1, ROWS // max(self.settings.samples, self.settings.beams))
+        size = self._at_once()
         for _, alike in groupby(order, key=lambda number: () if padded else sizes[number]):
             group = list(alike)
             for first in range(0, len(group), size):
                 yield group[first : first + size]
 
+    def _at_once(self) -> int:
+        """Prompts of one batch."""
+        if self.settings.search.guesses:
+            return 1
+        contrasted = self.settings.search.contrast is not None
+        wide = self.settings.top_k or 1 if contrasted else max(self.settings.drawn, self.settings.beams)
+        return max(1, ROWS // wide)
+
     def _run(self, group: Sequence[int]) -> Iterator[Generated]:
         """The texts of some prompts."""
-        limits = {prompt: self._limits(len(self.starts[prompt])) for prompt in group}
-        rows = self._rows(group, max(each.most for each in limits.values()))
         if self.settings.beams > 1:
-            ended = [self._ended(prompt, limits[prompt]) for prompt in group]
-            for prompt, best in zip(group, beam.search(rows, ended, self.settings), strict=True):
-                for number, one in enumerate(best[: self.settings.samples]):
-                    yield replay(self._text(prompt, number, limits[prompt]), one.tokens, one.logprob)
+            yield from self._searched(group)
             return
-        numbers = range(self.settings.samples)
-        texts = [self._text(prompt, number, limits[prompt]) for prompt in group for number in numbers]
-        sample.write(rows, texts, [row for row in range(len(group)) for _ in numbers], self.settings)
-        yield from (text.result() for text in texts)
+        numbers = range(self.settings.drawn)
+        texts = {prompt: [self._text(prompt, number) for number in numbers] for prompt in group}
+        every = [text for prompt in group for text in texts[prompt]]
+        if self.settings.search.guesses:
+            for text in every:
+                self._write_ahead(text)
+        elif self.settings.search.contrast is not None:
+            contrast.write(self._rows(group), every, self.chooser, self.told)
+        else:
+            parents = [row for row in range(len(group)) for _ in numbers]
+            sample.write(self._rows(group), every, parents, self.chooser, self.told)
+        for prompt in group:
+            yield from (
+                self._best(texts[prompt]) if self.settings.search.best_of else (t.result() for t in texts[prompt])
+            )
 
-    def _rows(self, group: Sequence[int], most: int) -> Rows:
+    def _searched(self, group: Sequence[int]) -> Iterator[Generated]:
+        ends = [beam.Ends(self._ended(prompt), self.limits[prompt].most) for prompt in group]
+        found = beam.search(self._rows(group), ends, self.chooser, self.told)
+        for prompt, best in zip(group, found, strict=True):
+            for number, one in enumerate(best[: self.settings.samples]):
+                yield replay(self._text(prompt, number), one.steps)
+
+    def _best(self, texts: Sequence[Text]) -> Iterator[Generated]:
+        """The texts with the best log-probability a token; only now can they be shown."""
+        ranked = sorted((text.result() for text in texts), key=lambda one: -one.logprob / len(one.tokens))
+        for number, one in enumerate(ranked[: self.settings.samples]):
+            if one.text:
+                self.on_text(one.prompt, number, one.text)
+            yield replace(one, sample=number)
+
+    def _write_ahead(self, text: Text) -> None:
+        guesser: ahead.Guesser = ahead.Lookup(self.settings.search.lookup or 1)
+        if self.draft is not None:
+            guesser = ahead.Draft(self.draft._rows([text.prompt], self.limits[text.prompt].most), self.draft.chooser)
+        ahead.write(self._rows([text.prompt]), text, self.chooser, guesser, self.told)
+
+    def _rows(self, group: Sequence[int], most: int | None = None) -> Rows:
         starts = [self.starts[prompt] for prompt in group]
+        most = max(self.limits[prompt].most for prompt in group) if most is None else most
         memory: Memory | None = None
         if self.encodes:
             memory = encode(self.model, [self.sources[prompt] for prompt in group])
@@ -91,7 +145,8 @@ class Job:
             reader = FreshReader(self.model, starts, memory)
         else:
             capacity = max(map(len, starts)) + most if self.settings.cache == "preallocated" else None
-            reader = CachedReader(self.model, starts, memory, capacity)
+            spare = self.settings.search.guesses + 1 if self.settings.search.guesses else 0
+            reader = CachedReader(self.model, starts, memory, capacity, spare)
         return Rows(reader, starts, self.tokenizer.size)
 
     def _limits(self, length: int) -> Limits:
@@ -100,11 +155,13 @@ class Job:
         most = min(room, self.settings.max_tokens)
         return Limits(ends, most, "context" if room < self.settings.max_tokens else "length")
 
-    def _text(self, prompt: int, number: int, limits: Limits) -> Text:
+    def _text(self, prompt: int, number: int) -> Text:
         def show(piece: str) -> None:
-            self.on_text(prompt, number, piece)
+            if not self.settings.search.best_of:
+                self.on_text(prompt, number, piece)
 
-        return Text(self._writer(prompt), limits, show, prompt=prompt, sample=number, seed=self.settings.seed)
+        limits, seed = self.limits[prompt], self.settings.seed
+        return Text(self._writer(prompt), limits, show, prompt=prompt, sample=number, seed=seed)
 
     def _writer(self, prompt: int) -> Writer:
         decoder = self.tokenizer.stream()
@@ -113,7 +170,9 @@ class Job:
             decoder.feed(token)
         return Writer(decoder, self.settings.stop)
 
-    def _ended(self, prompt: int, limits: Limits) -> beam.Ended:
+    def _ended(self, prompt: int) -> Callable[[Sequence[int]], str | None]:
+        limits = self.limits[prompt]
+
         def ended(tokens: Sequence[int]) -> str | None:
             reason = limits.reached(tokens[-1], len(tokens))
             if self.settings.stop and reason != "eos":
@@ -158,3 +217,14 @@ class Job:
             if token is not None:
                 return [token]
         raise RegardError("generate.no_start")
+
+
+def _check_draft(bundle: Bundle, draft: Bundle) -> None:
+    """Raises RegardError for a draft model that does not write with the same tokens."""
+    if bundle.task != draft.task or _vocabulary(bundle) != _vocabulary(draft):
+        raise RegardError("generate.other_tokens", draft=draft.family, family=bundle.family)
+
+
+def _vocabulary(bundle: Bundle) -> Any:
+    document = bundle.tokenizer.document()
+    return document["model"], document["added_tokens"]

@@ -38,8 +38,9 @@ class Generated:
     tokens   every token the model gave, among them an end token and those of a stop string
     reason   why it ended: "eos" the model ended it, "stop" a stop string came, "length" it has `max_tokens` tokens,
              "context" prompt and text fill the model's context
-    logprob  log-probability of `tokens` in nats under the model itself, before any warping
+    logprob  log-probability of `tokens` in nats under the model itself, before any rule or warping
     prompt   index of its prompt; sample: its number among those of the prompt
+    steps    what is told of each token
     """
 
     text: str
@@ -48,6 +49,17 @@ class Generated:
     logprob: float
     prompt: int
     sample: int
+    steps: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A token, its log-probability in nats under the model itself, and, where they were asked for, the most probable
+    tokens at its place with theirs."""
+
+    token: int
+    logprob: float
+    best: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,25 +86,38 @@ class Text:
         self.prompt = prompt
         self.sample = sample
         self.reason: Reason | None = None
-        self.tokens: list[int] = []
-        self._logprob = 0.0
+        self.steps: list[Step] = []
         self._writer = writer
         self._limits = limits
         self._show = show
         # Of the seed and the sample's number alone: what a prompt gets must not depend on the batch it came in.
         self._random = Random(f"{seed} {sample}")
+        self._numbers: list[float] = []
 
-    def uniform(self) -> float:
-        """The next number of this text's own random stream: [0, 1) in steps of 2**-32."""
-        return self._random.getrandbits(32) / 2**32
+    @property
+    def tokens(self) -> list[int]:
+        return [step.token for step in self.steps]
 
-    def add(self, token: int, logprob: float) -> None:
+    @property
+    def room(self) -> int:
+        """How many more tokens it may have."""
+        return self._limits.most - len(self.steps)
+
+    def uniform(self, ahead: int = 0) -> float:
+        """The number of this text's own random stream that belongs to the next token, or one `ahead` of it: [0, 1) in
+        steps of 2**-32."""
+        place = len(self.steps) + ahead
+        while len(self._numbers) <= place:
+            self._numbers.append(self._random.getrandbits(32) / 2**32)
+        return self._numbers[place]
+
+    def add(self, step: Step) -> None:
         """Take the next token; sets `reason` when it ends the text."""
-        if not isfinite(logprob):
-            raise RegardError("generate.not_finite", step=len(self.tokens) + 1)
-        self.tokens.append(token)
-        self._logprob += logprob
-        self.reason = self._limits.reached(token, len(self.tokens))
+        if not isfinite(step.logprob):
+            raise RegardError("generate.not_finite", step=len(self.steps) + 1)
+        token = step.token
+        self.steps.append(step)
+        self.reason = self._limits.reached(token, len(self.steps))
         if self.reason != "eos":
             self._tell(self._writer.feed(token))
             if self._writer.stopped:
@@ -100,18 +125,22 @@ class Text:
         if self.reason is not None:
             self._tell(self._writer.finish())
 
-    def result(self) -> Generated:
+    def result(self, sample: int | None = None) -> Generated:
+        """The finished text; `sample`: another number than its own."""
         assert self.reason is not None
-        return Generated(self._writer.text, tuple(self.tokens), self.reason, self._logprob, self.prompt, self.sample)
+        number = self.sample if sample is None else sample
+        logprob = sum(step.logprob for step in self.steps)
+        return Generated(
+            self._writer.text, tuple(self.tokens), self.reason, logprob, self.prompt, number, tuple(self.steps)
+        )
 
     def _tell(self, piece: str) -> None:
         if piece:
             self._show(piece)
 
 
-def replay(text: Text, tokens: Sequence[int], logprob: float) -> Generated:
+def replay(text: Text, steps: Sequence[Step]) -> Generated:
     """The result of a text whose tokens are known at once, as a beam search finds them."""
-    for token in tokens[:-1]:
-        text.add(token, 0.0)
-    text.add(tokens[-1], logprob)
+    for step in steps:
+        text.add(step)
     return text.result()

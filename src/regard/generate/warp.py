@@ -5,14 +5,61 @@ They compose left to right in the order of this file, which is also transformers
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 
-def repetition(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Make every token of `seen` (B, V; True = already in the row) `penalty` times less likely: logits above zero are
-    divided by it, others multiplied (CTRL, Keskar et al. 2019, section 4.1). 1 changes nothing."""
+def bias(logits: Tensor, rows: Sequence[Sequence[int]], words: Sequence[tuple[Sequence[int], float]]) -> Tensor:
+    """Add its value to the last token of each word (tokens, value), in the rows whose newest tokens are the word's
+    others. -inf rules the word out."""
+    added = torch.zeros_like(logits)
+    for word, value in words:
+        ahead, last = tuple(word[:-1]), word[-1]
+        for number, row in enumerate(rows):
+            if len(ahead) <= len(row) and tuple(row[len(row) - len(ahead) :]) == ahead:
+                added[number, last] += value
+    return logits + added
+
+
+def repetition(logits: Tensor, rows: Sequence[Sequence[int]], penalty: float) -> Tensor:
+    """Make every token that a row holds `penalty` times less likely: logits above zero are divided by it, others
+    multiplied (CTRL, Keskar et al. 2019, section 4.1). 1 changes nothing."""
+    seen = counts(logits, rows) > 0
     return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+
+
+def counted(logits: Tensor, rows: Sequence[Sequence[int]], frequency: float, presence: float) -> Tensor:
+    """Take `frequency` from a token's logit for each time a row holds it, and `presence` if it does at all."""
+    times = counts(logits, rows)
+    return logits - frequency * times - presence * (times > 0)
+
+
+def counts(logits: Tensor, rows: Sequence[Sequence[int]]) -> Tensor:
+    """How often each row holds each token, in the shape and type of the logits."""
+    vocab = logits.shape[-1]
+    found = [torch.bincount(torch.tensor(row, dtype=torch.int64), minlength=vocab)[:vocab] for row in rows]
+    return torch.stack(found).to(logits)
+
+
+def no_repeat(logits: Tensor, rows: Sequence[Sequence[int]], size: int) -> Tensor:
+    """Rule out every token that would make a run of `size` tokens that the row holds already (Paulus et al. 2018)."""
+    out = torch.zeros_like(logits, dtype=torch.bool)
+    for number, row in enumerate(rows):
+        newest = tuple(row[len(row) - size + 1 :])
+        if len(row) >= size:
+            runs = (tuple(row[start : start + size]) for start in range(len(row) - size + 1))
+            out[number, [run[-1] for run in runs if run[:-1] == newest]] = True
+    return logits.masked_fill(out, -torch.inf)
+
+
+def without(logits: Tensor, tokens: Sequence[int], rows: Sequence[int]) -> Tensor:
+    """Rule `tokens` out in the rows of these numbers."""
+    out = torch.zeros_like(logits, dtype=torch.bool)
+    for row in rows:
+        out[row, list(tokens)] = True
+    return logits.masked_fill(out, -torch.inf)
 
 
 def temperature(logits: Tensor, value: float) -> Tensor:
@@ -42,6 +89,19 @@ def min_p(logits: Tensor, p: float) -> Tensor:
     """Drop every token less than `p` times as probable as the row's most probable one (Nguyen et al. 2024)."""
     ratio = (logits - logits.amax(-1, keepdim=True)).exp()
     return logits.masked_fill(ratio < p, -torch.inf)
+
+
+def typical_p(logits: Tensor, p: float) -> Tensor:
+    """Keep the tokens whose surprise is nearest to the expected one, until they hold `p` (locally typical sampling,
+    Meister et al. 2023, equation 10); ties of the last one stay. 0 < p <= 1."""
+    surprise = -log_probabilities(logits)
+    weights = (-surprise).exp()
+    expected = (surprise * weights).nansum(-1, keepdim=True)  # 0 * inf: what is ruled out counts for nothing
+    distance = (surprise - expected).abs()
+    ordered, order = distance.sort(dim=-1)
+    held = weights.gather(-1, order).cumsum(-1)
+    last = (held < p).sum(-1, keepdim=True).clamp(max=logits.shape[-1] - 1)
+    return logits.masked_fill(distance > ordered.gather(-1, last), -torch.inf)
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:

@@ -36,6 +36,12 @@ class Growing:
         self.states[layer] = state
         return state
 
+    def back(self, count: int) -> None:
+        """Forgets the newest ``count`` tokens of each row."""
+        assert self.places is not None
+        self.places = self.places.first(self.places.length - count)
+        self.states = {layer: tuple(t[:, :, :-count] for t in state) for layer, state in self.states.items()}
+
     def select(self, rows: Tensor) -> None:
         """Keeps these rows (B',), repeats and any order allowed."""
         self.places = None if self.places is None else self.places.select(rows)
@@ -65,16 +71,21 @@ class Preallocated:
             buffer[:, :, self._from : until] = new
         return tuple(buffer[:, :, :until] for buffer in self.states[layer])
 
+    def back(self, count: int) -> None:
+        assert self.places is not None
+        self.places = self.places.first(self.places.length - count)
+
     def select(self, rows: Tensor) -> None:
         self.places = None if self.places is None else self.places.select(rows)
         self.states = {layer: tuple(t[rows] for t in state) for layer, state in self.states.items()}
 
 
 class Ring:
-    """Remembers the newest ``window`` tokens of each row, for layers that look no further back."""
+    """Remembers the newest ``window`` tokens of each row, for layers that look no further back; and ``spare`` more, so
+    that as many can be forgotten."""
 
-    def __init__(self, window: int) -> None:
-        self.window = window
+    def __init__(self, window: int, spare: int = 0) -> None:
+        self.window = window + spare
         self.places: Places | None = None
         self.states: dict[int, State] = {}
         self._kept: Tensor | None = None  # (B, window) slots to keep once the layers have attended
@@ -109,6 +120,13 @@ class Ring:
             state = tuple(torch.cat(pair, 2) for pair in zip(old, state, strict=True))
         self.states[layer] = state if self._kept is None else tuple(_slots(t, self._kept) for t in state)
         return state
+
+    def back(self, count: int) -> None:
+        assert self._after is not None
+        positions = self._after.positions
+        newest = positions.topk(count, -1).indices
+        # Slots of no token: no rule of a mask makes them visible, and the next tokens take them.
+        self.places = self._after = Places(positions.scatter(-1, newest, -1))
 
     def select(self, rows: Tensor) -> None:
         self.places = None if self.places is None else self.places.select(rows)
@@ -150,6 +168,13 @@ class Cache:
 
     def add(self, layer: int, state: State) -> State:
         return self.layers[layer].add(layer, state)
+
+    def back(self, count: int) -> None:
+        """Forgets the newest ``count`` tokens of each row, none of them padding; a ring must have room to spare."""
+        for memory in dict.fromkeys(self.layers):
+            memory.back(count)
+        self.length -= count
+        self._next = None if self._next is None else self._next - count
 
     def select(self, rows: Tensor) -> None:
         """Keeps these rows (B',) of the batch, in this order; beam search repeats and drops."""

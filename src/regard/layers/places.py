@@ -54,5 +54,8 @@ class Places:
         """Bool (B|1, T): which are tokens; None when all are."""
         return None if self.start is not None else self.positions >= 0
 
+    def first(self, count: int) -> Places:
+        return Places(self.positions[:, :count], self.start)
+
     def select(self, rows: Tensor) -> Places:
         return self if self.positions.shape[0] == 1 else Places(self.positions[rows], self.start, self.grid)

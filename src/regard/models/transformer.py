@@ -38,9 +38,10 @@ class Transformer(nn.Module):
         context = _opened(self.embed, x, _keyed(self, context), self.mask)
         return self.stack(self.embed(x, context), context)
 
-    def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
-        """An empty cache for this model; ``capacity`` tokens are laid out beforehand, None lets it grow."""
-        return _cache(self.stack, capacity)
+    def cache(self, batch: int = 1, capacity: int | None = None, spare: int = 0) -> Cache:
+        """An empty cache for this model; ``capacity`` tokens are laid out beforehand, None lets it grow. ``spare``: how
+        many of the newest tokens it can forget again."""
+        return _cache(self.stack, capacity, spare)
 
 
 class EncoderDecoder(nn.Module):
@@ -86,9 +87,9 @@ class EncoderDecoder(nn.Module):
         context = context.open((target.shape[0], target.shape[1]), target.device, self.mask)
         return self.stack(self.target_embed(target, context), context)
 
-    def cache(self, batch: int = 1, capacity: int | None = None) -> Cache:
+    def cache(self, batch: int = 1, capacity: int | None = None, spare: int = 0) -> Cache:
         """An empty cache for the decoder."""
-        return _cache(self.stack, capacity)
+        return _cache(self.stack, capacity, spare)
 
 
 def _opened(embed: Any, x: Tensor, context: Context, mask: Mask | None = None) -> Context:
@@ -123,7 +124,7 @@ def _keyed(model: nn.Module, context: Context | None) -> Context:
     return context
 
 
-def _cache(stack: Stack, capacity: int | None) -> Cache:
+def _cache(stack: Stack, capacity: int | None, spare: int) -> Cache:
     made: dict[int | None, Memory] = {}
     layers = []
     for layer, number in enumerate(stack.order):
@@ -133,6 +134,6 @@ def _cache(stack: Stack, capacity: int | None) -> Cache:
             raise RegardError("core.cache_attentions", layer=layer, count=len(found))
         window = found[0].mask.window if found and found[0].mask is not None else None
         if window not in made:
-            made[window] = Ring(window) if window else Preallocated(capacity) if capacity else Growing()
+            made[window] = Ring(window, spare) if window else Preallocated(capacity) if capacity else Growing()
         layers.append(made[window])
     return Cache(layers)

@@ -1,0 +1,63 @@
+"""Texts of a given form: a JSON schema or a regular expression, held token by token (llguidance)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard import limits
+from regard.errors import RegardError, need
+from regard.generate.rows import History
+
+LONGEST = 1 << 20  # characters of a schema or expression
+
+
+class Form:
+    """Which tokens may follow a text so that it can still end in the form asked for; the end token only when it has.
+
+    The state of each text is found by its tokens, so rows may be reordered, repeated and taken back.
+    """
+
+    def __init__(self, tokenizer: Any, *, schema: str | None = None, regex: str | None = None) -> None:
+        guide = need("llguidance", "constrain")
+        if tokenizer.eos is None:
+            raise RegardError("generate.form_needs_end")
+        source = str(schema if regex is None else regex)
+        if len(source) > LONGEST:
+            raise RegardError("generate.bad_form", form=source[:60], why=f"{len(source)} > {LONGEST}")
+        self._vocab = tokenizer.size
+        known = guide.LLTokenizer(json.dumps(tokenizer.document()), self._vocab, tokenizer.eos)
+        try:
+            if regex is None:
+                wants = limits.parse_json(source.encode(), "schema")
+                # A model that may write white space anywhere may go on doing so.
+                grammar = guide.LLMatcher.grammar_from_json_schema(wants, overrides={"whitespace_flexible": False})
+            else:
+                grammar = guide.LLMatcher.grammar_from_regex(source)
+            self._first = guide.LLMatcher(known, grammar)
+        except (ValueError, RuntimeError) as error:
+            raise RegardError("generate.bad_form", form=source[:60], why=str(error)[:200]) from error
+        if self._first.is_error():
+            raise RegardError("generate.bad_form", form=source[:60], why=self._first.get_error()[:200])
+        self._states: dict[tuple[int, ...], Any] = {(): self._first}
+
+    def held(self, logits: Tensor, histories: Sequence[History]) -> Tensor:
+        """The logits (B, V), -inf where a token would leave the form."""
+        states = {history.written: self._state(history.written) for history in histories}
+        self._states = {(): self._first} | states
+        masks = np.stack([np.frombuffer(states[each.written].compute_bitmask(), np.uint8) for each in histories])
+        allowed = np.unpackbits(masks, -1, logits.shape[-1], "little").astype(bool)
+        return logits.masked_fill(~torch.from_numpy(allowed).to(logits.device), -torch.inf)
+
+    def _state(self, written: tuple[int, ...]) -> Any:
+        if written in self._states:
+            return self._states[written]
+        known = written[:-1] if written[:-1] in self._states else ()
+        state = self._states[known].deep_copy()
+        state.consume_tokens(list(written[len(known) :]))
+        return state

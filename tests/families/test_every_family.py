@@ -180,7 +180,7 @@ def written(twins: Twins, beams: int) -> list[list[int]]:
     texts: list[list[int]] = [[] for _ in starts]
     logits = rows.start()
     while True:
-        chosen = warp.repetition(logits, rows.seen, PENALTY).argmax(-1).tolist()
+        chosen = warp.repetition(logits, [each.tokens for each in rows.histories], PENALTY).argmax(-1).tolist()
         for text, token in zip(texts, chosen, strict=True):
             if not text or not ended(tuple(text)):
                 text.append(token)

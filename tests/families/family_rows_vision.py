@@ -39,7 +39,66 @@ DEIT = Row(
     },
 )
 
-ROWS = (VIT, DEIT)
+_RATIO = {key: value for key, value in _SIZES.items() if key != "intermediate_size"}
+DINOV2 = Row(
+    model_type="dinov2",
+    architecture="Dinov2ForImageClassification",
+    kind="encoder",
+    config={**_RATIO, "num_labels": CLASSES, "mlp_ratio": 2},
+    variants={
+        "pool": {"architecture": "Dinov2Model"},
+        "gated": {"use_swiglu_ffn": True, "mlp_ratio": 3, "use_mask_token": False, "layerscale_value": 0.7},
+    },
+)
+BEIT = Row(
+    model_type="beit",
+    architecture="BeitForImageClassification",
+    kind="encoder",
+    config={**_SIZES, "num_labels": CLASSES, "use_relative_position_bias": True},
+    variants={
+        "pool": {"architecture": "BeitModel", "use_mask_token": True},
+        "codes": {
+            "architecture": "BeitForMaskedImageModeling",
+            "use_mask_token": True,
+            "vocab_size": 11,
+            "use_relative_position_bias": False,
+            "use_shared_relative_position_bias": True,
+        },
+        "absolute": {
+            "use_relative_position_bias": False,
+            "use_absolute_position_embeddings": True,
+            "layer_scale_init_value": 0.0,
+            "use_mean_pooling": False,
+        },
+    },
+)
+VIT_MAE = Row(
+    model_type="vit_mae",
+    architecture="ViTMAEForPreTraining",
+    kind="encoder",
+    config={
+        **_SIZES,
+        "decoder_hidden_size": 12,
+        "decoder_num_hidden_layers": 3,
+        "decoder_num_attention_heads": 2,
+        "decoder_intermediate_size": 13,
+        "mask_ratio": 0.7,
+    },
+    variants={"pool": {"architecture": "ViTMAEModel", "mask_ratio": 0.0}, "normed": {"norm_pix_loss": True}},
+)
+YOLOS = Row(
+    model_type="yolos",
+    architecture="YolosForObjectDetection",
+    kind="encoder",
+    config={**_SIZES, "image_size": [20, 30], "num_labels": CLASSES, "num_detection_tokens": 11}
+    | {"num_hidden_layers": 3},
+    variants={
+        "pool": {"architecture": "YolosModel"},
+        "once": {"use_mid_position_embeddings": False, "qkv_bias": False},
+    },
+)
+
+ROWS = (VIT, DEIT, DINOV2, BEIT, VIT_MAE, YOLOS)
 
 
 def cases(*ends: str) -> list[Case]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from regard.embed.frames import Convolution, Frames
-    from regard.embed.patches import GridPositions, Patches
+    from regard.embed.patches import GridPositions, Patches, VisiblePatches
     from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
     from regard.embed.waves import Spans, Waves
 
@@ -19,6 +19,7 @@ __all__ = [
     "Widened",
     "Patches",
     "GridPositions",
+    "VisiblePatches",
     "Convolution",
     "Frames",
     "Waves",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 _WHERE: dict[str, str] = dict.fromkeys(("Tokens", "Axial", "Learned", "Sinusoidal", "Widened"), "embed.tokens")
-_WHERE |= dict.fromkeys(("Patches", "GridPositions"), "embed.patches")
+_WHERE |= dict.fromkeys(("Patches", "GridPositions", "VisiblePatches"), "embed.patches")
 _WHERE |= dict.fromkeys(("Convolution", "Frames"), "embed.frames")
 _WHERE |= dict.fromkeys(("Waves", "Spans"), "embed.waves")
 

@@ -103,11 +103,48 @@ class GridPositions(nn.Module):
     def forward(self, grid: Grid) -> Tensor:
         if grid == self.grid:
             return self.weight
-        first, places, last = self.weight.split((self.first, self.grid[0] * self.grid[1], self.last))
-        return torch.cat((first, stretched(places, self.grid, grid), last))
+        parts = (self.first, self.grid[0] * self.grid[1], self.last)
+        first, places, last = self.weight.split(parts, -2)
+        return torch.cat((first, stretched(places, self.grid, grid), last), -2)
 
 
 def stretched(places: Tensor, grid: Grid, to: Grid) -> Tensor:
-    """Vectors (P, D) of a grid's places as those of another grid, bicubically."""
-    image = places.T.unflatten(1, grid).unsqueeze(0).float()  # (1, D, rows, columns)
-    return F.interpolate(image, to, mode="bicubic", align_corners=False)[0].flatten(1).T.to(places.dtype)
+    """Vectors (..., P, D) of a grid's places as those of another grid, bicubically."""
+    image = places.mT.unflatten(-1, grid).float()  # (..., D, rows, columns)
+    made = F.interpolate(image.reshape(-1, *image.shape[-3:]), to, mode="bicubic", align_corners=False)
+    return made.reshape(*image.shape[:-2], -1).mT.to(places.dtype)
+
+
+class VisiblePatches(Patches):
+    """Patches of which the ``context.masked`` are left out, positions and all (He et al. 2021, MAE): (B, C, height,
+    width) -> (B, T, D). Every image must show as many as the others."""
+
+    def forward(self, images: Tensor, context: Context) -> Tensor:
+        if context.masked is None:
+            return super().forward(images, context)
+        assert self.positions is not None and self.first is not None
+        positions = self.positions(self.grid(images))
+        first, rest = positions.split((len(self.first), len(positions) - len(self.first)))
+        x = self.patch(images).flatten(2).transpose(1, 2) + rest
+        x = x[~context.masked].view(len(x), -1, x.shape[-1])
+        return torch.cat(((self.first + first).expand(len(x), -1, -1), x), 1)
+
+    def places(self, images: Tensor, context: Context) -> Places:
+        all = super().places(images, context)
+        if context.masked is None:
+            return all
+        masked, count = context.masked, all.length - self.others
+        seen = (~masked).sum(1)
+        if masked.shape != (len(images), count) or bool((seen != seen[0]).any()):
+            raise RegardError("core.visible_patches", masked=tuple(masked.shape), patches=(len(images), count))
+        return Places.count(0, self.others + int(seen[0]), images.device)
+
+
+def sines(grid: Grid, dim: int) -> Tensor:
+    """(1 + P, D): zeros for the first token, then for each place sines and cosines of its column, and of its row
+    (He et al. 2021)."""
+    angles = 10_000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
+    rows, columns = (one.flatten().double() for one in torch.meshgrid(*map(torch.arange, grid), indexing="ij"))
+    turned = [one.unsqueeze(1) * angles for one in (columns, rows)]
+    made = torch.cat([wave(one) for one in turned for wave in (torch.sin, torch.cos)], 1)
+    return torch.cat((torch.zeros(1, dim, dtype=torch.float64), made)).float()

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from regard.heads.classify import Choice, Classify, Pool, Score
     from regard.heads.contrast import Contrast
     from regard.heads.ctc import CTC
-    from regard.heads.images import Codes, Pixels, Taught
+    from regard.heads.detect import Detect, Layers
+    from regard.heads.images import Codes, Pixels, Restore, Taught
     from regard.heads.language import Capped, Language, Transform
     from regard.heads.tokens import Discriminate, Span, Tag
+    from regard.heads.weights import Weights
 
 __all__ = [
     "Choice",
@@ -26,9 +28,13 @@ __all__ = [
     "Transform",
     "Codes",
     "Pixels",
+    "Restore",
     "Taught",
     "CTC",
     "Contrast",
+    "Detect",
+    "Layers",
+    "Weights",
 ]
 
 _WHERE = {
@@ -44,6 +50,10 @@ _WHERE = {
     "Transform": "heads.language",
     "Codes": "heads.images",
     "Pixels": "heads.images",
+    "Restore": "heads.images",
+    "Detect": "heads.detect",
+    "Layers": "heads.detect",
+    "Weights": "heads.weights",
     "Taught": "heads.images",
     "CTC": "heads.ctc",
     "Contrast": "heads.contrast",

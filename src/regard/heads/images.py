@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from regard.embed.patches import GridPositions
 from regard.errors import RegardError
-from regard.layers.context import Context
+from regard.layers.context import HEAD, Context
 from regard.ops.losses import class_loss
 
 
@@ -54,6 +56,48 @@ class Pixels(nn.Module):
         hidden = masked.unflatten(1, (side, -1)).to(images.dtype).unsqueeze(1)
         hidden = F.interpolate(hidden, images.shape[2:], mode="nearest")
         return ((images - targets).abs() * hidden).sum() / images.shape[1]
+
+
+class Restore(nn.Module):
+    """The pixels of every patch, by a smaller stack over the visible patches' tokens and, in the places of the others,
+    a learned vector (He et al. 2021, MAE). (B, T, D) -> (B, P, patch * patch * C), the colours of a pixel side by side.
+
+    embed: linear, to the width of ``stack``; positions: of the class token and the patches.
+    """
+
+    def __init__(self, embed: nn.Linear, positions: GridPositions, stack: nn.Module, channels: int, patch: int) -> None:
+        super().__init__()
+        width = embed.out_features
+        self.channels, self.patch = channels, patch
+        self.embed, self.positions, self.stack = embed, positions, stack
+        self.mask = nn.Parameter(torch.zeros(width))
+        self.pixels = nn.Linear(width, patch * patch * channels)
+
+    def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        context = context or Context()
+        x = self.embed(hidden)
+        masked = context.masked
+        if masked is not None:
+            patches = self.mask.to(x.dtype).expand(*masked.shape, -1).clone()
+            patches[~masked] = x[:, 1:].flatten(0, 1)
+            x = torch.cat((x[:, :1], patches), 1)
+        count = x.shape[1] - 1
+        side = math.isqrt(count)
+        grid = self.positions.grid if count == math.prod(self.positions.grid) else (side, side)
+        if math.prod(grid) != count:
+            raise RegardError("core.square", patches=count)
+        x = x + self.positions(grid).to(x.dtype)
+        key = None if context.key is None else context.key.at(HEAD)
+        inner = Context(key=key).open((x.shape[0], x.shape[1]), x.device)
+        return self.pixels(self.stack(x, inner)[:, 1:])
+
+    def loss(self, found: Tensor, images: Tensor, masked: Tensor, *, normed: bool = False) -> Tensor:
+        """Summed over the ``masked`` (B, P) patches, the mean squared difference of their pixels; found (B, P, ...),
+        images (B, C, height, width). normed: pixels in deviations from their patch's mean (section 4.1)."""
+        target = F.unfold(images, self.patch, stride=self.patch).mT.unflatten(2, (self.channels, -1)).mT.flatten(2)
+        if normed:
+            target = (target - target.mean(-1, keepdim=True)) / (target.var(-1, keepdim=True) + 1e-6).sqrt()
+        return ((found - target).square().mean(-1) * masked).sum()
 
 
 class Codes(nn.Module):

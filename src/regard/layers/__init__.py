@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from regard.layers.everywhere import WindowAttention
     from regard.layers.experts import Experts, GatedExperts, GroupRouter, Router
     from regard.layers.feed_forward import FeedForward, Gated
+    from regard.layers.grid import GridBias, PlacedStack, Shared
     from regard.layers.mask import Mask
     from regard.layers.norm import BatchNorm, ChannelNorm, ChannelScale, LayerNorm, RMSNorm, TimeNorm
     from regard.layers.position import (
@@ -64,6 +65,9 @@ __all__ = [
     "LayerNorm",
     "RMSNorm",
     "ChannelScale",
+    "GridBias",
+    "PlacedStack",
+    "Shared",
     "Alibi",
     "Buckets",
     "LongRotary",
@@ -119,6 +123,9 @@ _WHERE = {
     "LayerNorm": "layers.norm",
     "RMSNorm": "layers.norm",
     "ChannelScale": "layers.norm",
+    "GridBias": "layers.grid",
+    "PlacedStack": "layers.grid",
+    "Shared": "layers.grid",
     "Alibi": "layers.position",
     "Buckets": "layers.position",
     "LongRotary": "layers.position",

@@ -19,11 +19,13 @@ _FAMILIES = {
     "albert": "albert",
     "bart": "bart",
     "bert": "bert",
+    "beit": "beit",
     "big_bird": "big_bird",
     "bloom": "bloom",
     "deit": "deit",
     "deberta-v2": "deberta",
     "distilbert": "distilbert",
+    "dinov2": "dinov2",
     "electra": "electra",
     "deepseek_v3": "deepseek_v3",
     "gemma2": "gemma2",
@@ -62,6 +64,8 @@ _FAMILIES = {
     "conformer": "conformer",
     "wav2vec2": "wav2vec2",
     "wav2vec2-conformer": "conformer",
+    "vit_mae": "vit_mae",
+    "yolos": "yolos",
     "xlm-roberta": "roberta",
 }
 

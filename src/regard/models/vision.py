@@ -53,7 +53,7 @@ class Vision:
         yield from between(self, 0.0, 0.99, "dropout", "attention_dropout")
         yield from shared.check_heads(self)
         yield from shared.check_activation(self)
-        if self.head in ("classify", "teacher", "segment") and len(self.labels) < 2:
+        if self.head in ("classify", "teacher", "segment", "detect") and len(self.labels) < 2:
             yield "labels", "models.labels", {}
 
 
@@ -72,7 +72,13 @@ def patches(config: Any, *, first: int = 1, last: int = 0, mask: bool = False) -
 
 
 def block(
-    config: Any, *, feed_forward: Any = None, position: Any = None, scale: float | None = None, skip: float = 0.0
+    config: Any,
+    *,
+    feed_forward: Any = None,
+    projection: Any = None,
+    position: Any = None,
+    scale: float | None = None,
+    skip: float = 0.0,
 ) -> Any:
     """Attention, then a feed-forward layer, each on the normed stream. scale: what each channel of what they write is
     multiplied by at first (Touvron et al. 2021, CaiT); None: it is not. skip: the rate of stochastic depth."""
@@ -83,14 +89,14 @@ def block(
             sublayer=sublayer, before=norm(config), after=after, dropout=config.dropout, skip=skip
         )
 
-    attention = layers.Attention(projection(config), position=position, dropout=config.attention_dropout)
+    attention = layers.Attention(_projected(config, projection), position=position, dropout=config.attention_dropout)
     made = feed_forward or layers.FeedForward(config.dim, config.hidden, config.activation)
     return layers.Block(attention=added(attention), feed_forward=added(made))
 
 
-def projection(config: Any) -> Any:
+def _projected(config: Any, kind: Any) -> Any:
     """As many keys and values as queries."""
-    return layers.Grouped(
+    return (kind or layers.Grouped)(
         dim=config.dim,
         heads=config.heads,
         kv_heads=config.heads,
@@ -131,22 +137,22 @@ def body(prefix: str) -> tuple[Row | Drop, ...]:
         """, row),
         *rows(f"{prefix}embeddings.mask_token                          embed.mask", Under(2)),
         *with_endings(f"{prefix}embeddings.patch_embeddings.projection embed.patch", ".weight", ".bias"),
-        *stack(prefix, "stack."),
+        *stack(f"{prefix}encoder.layer.*", "stack."),
         *with_endings(f"{prefix}layernorm                              stack.norm", ".weight", ".bias"),
     )  # fmt: skip
 
 
-def stack(prefix: str, ours: str) -> tuple[Row, ...]:
-    """The rows of a stack's blocks."""
+def stack(layer: str, ours: str) -> tuple[Row, ...]:
+    """The rows of a stack's blocks; ``layer``: what stands before the names of one."""
     return with_endings(f"""
-        {prefix}encoder.layer.*.layernorm_before                   {ours}blocks.*.attention_before
-        {prefix}encoder.layer.*.attention.attention.query          {ours}blocks.*.attention.q
-        {prefix}encoder.layer.*.attention.attention.key            {ours}blocks.*.attention.k
-        {prefix}encoder.layer.*.attention.attention.value          {ours}blocks.*.attention.v
-        {prefix}encoder.layer.*.attention.output.dense             {ours}blocks.*.attention.o
-        {prefix}encoder.layer.*.layernorm_after                    {ours}blocks.*.feed_forward_before
-        {prefix}encoder.layer.*.intermediate.dense                 {ours}blocks.*.feed_forward.up
-        {prefix}encoder.layer.*.output.dense                       {ours}blocks.*.feed_forward.down
+        {layer}.layernorm_before                   {ours}blocks.*.attention_before
+        {layer}.attention.attention.query          {ours}blocks.*.attention.q
+        {layer}.attention.attention.key            {ours}blocks.*.attention.k
+        {layer}.attention.attention.value          {ours}blocks.*.attention.v
+        {layer}.attention.output.dense             {ours}blocks.*.attention.o
+        {layer}.layernorm_after                    {ours}blocks.*.feed_forward_before
+        {layer}.intermediate.dense                 {ours}blocks.*.feed_forward.up
+        {layer}.output.dense                       {ours}blocks.*.feed_forward.down
     """, ".weight", ".bias")  # fmt: skip
 
 
@@ -163,6 +169,17 @@ FIELDS = foreign.Fields(
         "attention_probs_dropout_prob": 0.0, "encoder_stride": 16,
     },
 )  # fmt: skip
+
+# The weights of a detection's loss, and what a missing one means.
+WEIGHTS = {
+    "class_cost": "weights.match_class", "bbox_cost": "weights.match_box", "giou_cost": "weights.match_overlap",
+    "bbox_loss_coefficient": "weights.box", "giou_loss_coefficient": "weights.overlap",
+    "eos_coefficient": "weights.nothing",
+}  # fmt: skip
+USUAL_WEIGHTS = {
+    "class_cost": 1, "bbox_cost": 5, "giou_cost": 2, "bbox_loss_coefficient": 5, "giou_loss_coefficient": 2,
+    "eos_coefficient": 0.1,
+}  # fmt: skip
 
 
 def fields(
@@ -240,3 +257,10 @@ def pooled_alike(data: Mapping[str, Any], where: str) -> None:
         raise BadFileError(
             "weights.setting", where=where, key="pooler_output_size", value=width, accepted=data.get("hidden_size", 768)
         )
+
+
+def whole(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings with the weights of a loss as whole numbers where they are: their library takes no others."""
+    return {
+        key: int(value) if key in WEIGHTS and value == int(value) else value for key, value in settings.items()
+    }

@@ -46,6 +46,11 @@ def class_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tenso
     return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
 
 
+def weighted_class_loss(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
+    """Mean cross-entropy in nats, each target counting as its class's ``weight`` (V,). logits (N, V), targets (N,)."""
+    return F.cross_entropy(logits.float(), targets, weight)
+
+
 def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Summed squared error; both of one shape."""
     return F.mse_loss(outputs.float(), targets.float(), reduction="sum")

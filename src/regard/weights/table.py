@@ -154,11 +154,13 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them. ``old``:
-    endings of names in older files -> what they became."""
+    endings of names in older files -> what they became; ``begin``: beginnings of names in some files -> what they are
+    in others."""
 
     rows: tuple[Row | Tie | Drop | Past, ...]
     prefix: str = ""
     old: Mapping[str, str] = field(default_factory=dict)
+    begin: Mapping[str, str] = field(default_factory=dict)
 
 
 def rows(text: str, op: Op | Callable[[Any], Op] = same) -> tuple[Row, ...]:
@@ -191,7 +193,7 @@ def _several(name: str) -> Names:
 def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: torch.dtype | None = None) -> None:
     """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
     parameters = _parameters(model)
-    tensors = _Renamed(tensors, table.old) if table.old else tensors
+    tensors = _Renamed(tensors, table.old, table.begin) if table.old or table.begin else tensors
     prefix = table.prefix if any(name.startswith(table.prefix) for name in tensors.names()) else ""
     rows = list(_expanded(table, model, prefix))
     wrong = list(_faults(rows, tensors, parameters))
@@ -206,15 +208,16 @@ def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: to
 
 
 class _Renamed:
-    """A file's tensors with the old endings of their names replaced."""
+    """A file's tensors with the old endings, and other beginnings, of their names replaced."""
 
-    def __init__(self, tensors: Tensors, old: Mapping[str, str]) -> None:
+    def __init__(self, tensors: Tensors, old: Mapping[str, str], begin: Mapping[str, str]) -> None:
         self._tensors = tensors
         self._stored: dict[str, str] = {}
         self._twice = list(tensors.twice())
         for stored in sorted(tensors.names()):
             end = next((end for end in old if stored.endswith(end)), "")
-            name = stored.removesuffix(end) + old.get(end, "")
+            start = next((start for start in begin if stored.startswith(start)), "")
+            name = begin.get(start, "") + stored.removeprefix(start).removesuffix(end) + old.get(end, "")
             if name in self._stored:
                 self._twice.append(name)
             self._stored[name] = stored

@@ -1,0 +1,18 @@
+"""What counts how much in a loss, as configs can say it: no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """Of a detection. ``match_*``: for which guess is held against which object; the others in the loss; nothing: the
+    class of a guess that matches no object."""
+
+    match_class: float = 1.0
+    match_box: float = 5.0
+    match_overlap: float = 2.0
+    box: float = 5.0
+    overlap: float = 2.0
+    nothing: float = 0.1

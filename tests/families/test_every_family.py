@@ -6,9 +6,10 @@ Every test runs over the rows of the family table; what each shows is a column o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from regard.generate import beam, warp
+from regard.generate.choose import Chooser
 from regard.generate.rows import CachedReader, Rows, encode
 from regard.generate.settings import Settings
 from regard.layers import Context
@@ -171,20 +173,21 @@ def written(twins: Twins, beams: int) -> list[list[int]]:
         starts, memory = [[twins.model.config.start] for _ in PROMPTS], encode(twins.model, PROMPTS)
     rows = Rows(CachedReader(twins.model, starts, memory, None), starts, VOCAB)
 
-    def ended(tokens: tuple[int, ...]) -> str | None:
+    def ended(tokens: Sequence[int]) -> str | None:
         return "eos" if tokens[-1] == END else "length" if len(tokens) == MOST else None
 
     settings = Settings(beams=beams, max_tokens=MOST)
     if beams > 1:
-        return [list(best[0].tokens) for best in beam.search(rows, [ended] * len(starts), settings)]
+        chooser, ends = Chooser(SimpleNamespace(eos=END), settings), beam.Ends(ended, MOST)
+        return [list(best[0].tokens) for best in beam.search(rows, [ends] * len(starts), chooser)]
     texts: list[list[int]] = [[] for _ in starts]
     logits = rows.start()
     while True:
         chosen = warp.repetition(logits, [each.tokens for each in rows.histories], PENALTY).argmax(-1).tolist()
         for text, token in zip(texts, chosen, strict=True):
-            if not text or not ended(tuple(text)):
+            if not text or not ended(text):
                 text.append(token)
-        if all(ended(tuple(text)) for text in texts):
+        if all(ended(text) for text in texts):
             return texts
         logits = rows.step(chosen)
 

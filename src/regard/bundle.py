@@ -2,7 +2,8 @@
 labels. ``load`` and ``save``.
 
 A bundle on disk is a folder in the Hugging Face layout: model.safetensors (or shards and their index), config.json and
-the files of tokenizer and processor. ``load`` also takes the folder of a run and finds the model in it.
+the files of tokenizer and processor. ``load`` also takes the folder of a run and finds the model in it, and the files
+of llama.cpp (GGUF) and CTranslate2.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ from regard.named import NAMES, place
 from regard.ops.random import Key
 from regard.weights import folder as files
 from regard.weights import table
+from regard.weights.ct2 import names as ct2
+from regard.weights.ct2.container import is_ct2
+from regard.weights.ct2.container import open_file as ct2_file
 from regard.weights.gguf import names
 from regard.weights.gguf.container import is_gguf, open_file
 
@@ -95,7 +99,7 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
 def _inputs(folder: Path, family: str, config: Any) -> tuple[Tokenizer, Processor | None]:
     """What the family reads: text needs a tokenizer, and what else it reads a processor."""
     reads = models.reads(family)
-    processor = None if reads == ("text",) else processors.load(folder)
+    processor = None if reads == ("text",) else processors.load(folder) or _implied(folder)
     if "text" not in reads and not tokenizer_files(folder):
         return cast(Tokenizer, NoTokenizer(family)), processor
     tokenizer = Tokenizer.load(folder)
@@ -105,12 +109,22 @@ def _inputs(folder: Path, family: str, config: Any) -> tuple[Tokenizer, Processo
     return tokenizer, processor
 
 
+def _implied(folder: Path) -> Processor | None:
+    """What a model of another program needs without naming it."""
+    if not is_ct2(folder):
+        return None
+    return processors.read(ct2.processor(ct2_file(folder / ct2.FILE)), str(folder / ct2.FILE))
+
+
 def _opened(path: Path) -> tuple[str, Any, Callable[[], table.Tensors]]:
     """(what errors call the place of its settings, the settings, a way to its tensors) of a folder or a GGUF file."""
     if is_gguf(path):
         file = open_file(path)
         data = names.config(file)
         return str(path), data, lambda: names.Weights(file, data)
+    if is_ct2(path):
+        other = ct2_file(path / ct2.FILE)
+        return str(path / ct2.FILE), ct2.config(other), lambda: ct2.Weights(other)
     data = limits.read_json(limits.member(path, CONFIG))
     if isinstance(data, dict) and data.get("auto_map"):
         known = ", ".join(models.model_types())

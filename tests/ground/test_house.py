@@ -28,6 +28,7 @@ OPTIONAL = {
     "sentencepiece",
     "PIL",
     "tiktoken",
+    "soundfile",
 }
 NO_TORCH = ("regard", "regard.words", "regard.errors", "regard.limits", "regard.config", "regard.cli")
 FORBIDDEN = {"eval", "exec", "compile", "__import__", "os.system", "os.popen", "torch.load", "torch.save"}

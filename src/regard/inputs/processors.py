@@ -20,7 +20,7 @@ _MODULES: dict[str, str] = {
         "ViT", "DeiT", "Beit", "Segformer", "Detr", "Yolos", "Bit", "CLIP", "Siglip", "Blip", "ImageGPT",
     )
     for end in ("ImageProcessor", "FeatureExtractor")
-}  # fmt: skip
+} | {"WhisperFeatureExtractor": "audio", "Speech2TextFeatureExtractor": "audio"}  # fmt: skip
 
 
 class Processor(Protocol):
@@ -45,11 +45,12 @@ def load(folder: Path) -> Processor | None:
         data = limits.read_json(path)
         data = data if part is None or not isinstance(data, dict) else data.get(part)
         if data is not None:
-            return _read(data, str(path))
+            return read(data, str(path))
     return None
 
 
-def _read(data: Any, where: str) -> Processor:
+def read(data: Any, where: str) -> Processor:
+    """The processor of these settings, by the name that they give it."""
     if not isinstance(data, Mapping):
         raise BadFileError("inputs.no_processor", where=where, name=type(data).__name__, known=", ".join(_MODULES))
     name = data.get("image_processor_type") or data.get("feature_extractor_type")

@@ -85,9 +85,7 @@ def block(
 
     def added(sublayer: Any) -> Any:
         after = None if scale is None else layers.ChannelScale(config.dim, scale)
-        return layers.Residual(
-            sublayer=sublayer, before=norm(config), after=after, dropout=config.dropout, skip=skip
-        )
+        return layers.Residual(sublayer=sublayer, before=norm(config), after=after, dropout=config.dropout, skip=skip)
 
     attention = layers.Attention(_projected(config, projection), position=position, dropout=config.attention_dropout)
     made = feed_forward or layers.FeedForward(config.dim, config.hidden, config.activation)

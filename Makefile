@@ -28,11 +28,12 @@ test: .venv/stamp-dev .venv/stamp-browser
 quick: .venv/stamp-dev
 	$(PY) -m pytest -m "not slow"
 
+# An hour and a half on two cores; ended early, it goes on where it was. `make clean` forgets what was shown.
 mutants: .venv/stamp-dev
-	$(PY) tools/mutants.py
+	$(PY) tools/mutants.py --state build/mutants.json
 
 promises: .venv/stamp-dev
-	$(PY) tools/promises.py
+	$(PY) tools/promises.py $(if $(ONLY),--only $(ONLY))
 
 soak: .venv/stamp-dev
 	HYPOTHESIS_PROFILE=soak $(PY) -m pytest tests/ground tests/inputs tests/data tests/files

@@ -1,8 +1,8 @@
 """Shows that the tests can fail: applies each committed fault to a copy of the tree and runs the test it names.
 
-    python tools/mutants.py [--only WORD] [--jobs 2]
+    python tools/mutants.py [--area core,data] [--only WORD] [--jobs 2] [--state build/mutants.json]
 
-The faults stand in tests/mutants/*.toml as
+The faults stand in tests/mutants/AREA.toml as
 
     [[mutant]]
     name = "what is broken"
@@ -11,14 +11,21 @@ The faults stand in tests/mutants/*.toml as
     new = "broken text"
     test = "tests/room/test_x.py::test_y"          # or a list of tests, of which one must turn red
 
-First every named test has to pass on the tree as it is. Exit code 1 if a fault survives or cannot be applied.
+First every named test has to pass on the tree as it is, area by area; what does not is told and its faults count as not
+shown. With --state, verdicts are kept in a file as they come, and a fault that was killed is not tried again while its
+text, its file and its tests' files are what they were: a run of an hour can be ended at any moment and gone on with.
+The faults are made in copies, so the tree itself is never touched, whatever happens. Exit code 1 if a fault survives,
+cannot be applied or was not shown.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,6 +33,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +43,8 @@ LEFT_BEHIND = shutil.ignore_patterns(
 )
 TIMEOUT = 300
 
-KILLED, SURVIVED, BROKEN, TIMED_OUT = "killed", "SURVIVED", "CANNOT APPLY", "killed (time)"
+KILLED, SURVIVED, BROKEN, TIMED_OUT, RED = "killed", "SURVIVED", "CANNOT APPLY", "killed (time)", "TEST IS RED"
+RUNNING: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,21 +61,72 @@ class Mutant:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Show that each committed fault turns its test red.")
+    parser.add_argument("--area", default="", help="areas, with commas between them")
     parser.add_argument("--only", default="", help="faults with this word in their area or name")
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--state", type=Path, help="a file of verdicts to go on from")
     options = parser.parse_args()
+    areas = set(filter(None, options.area.split(",")))
     mutants = [one for one in read(ROOT / "tests" / "mutants") if options.only in f"{one.area} {one.name}"]
+    mutants = [one for one in mutants if not areas or one.area in areas]
     if not mutants:
         print("no such fault")
         return 1
-    tests = sorted({test for one in mutants for test in one.tests})
-    print(f"{len(mutants)} faults, {len(tests)} tests. The tests on the tree as it is:", flush=True)
-    code, output = pytest(ROOT, tests, timeout=TIMEOUT * 6)
-    if code != 0:
-        print(output[-4000:])
-        print("They do not pass, so they show nothing.")
-        return 1
-    return judge(mutants, options.jobs)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that copies are taken away and tests ended
+    state = State(options.state)
+    started = time.perf_counter()
+    try:
+        results = {one: verdict for one in mutants if (verdict := state.known(one))}
+        print(f"{len(mutants)} faults, {len(results)} of them known from before", flush=True)
+        for area in dict.fromkeys(one.area for one in mutants):
+            todo = [one for one in mutants if one.area == area and one not in results]
+            results |= judge(todo, options.jobs, state)
+    except KeyboardInterrupt:
+        print("ended early" + (f"; go on with --state {options.state}" if options.state else ""))
+        return 130
+    return summary(mutants, results, time.perf_counter() - started)
+
+
+class State:
+    """Verdicts by fault, in a JSON file if one is given. One holds as long as all that it came from is the same."""
+
+    def __init__(self, file: Path | None):
+        self.file = file
+        self.verdicts: dict[str, str] = {}
+        if file is not None and file.exists():
+            self.verdicts = json.loads(file.read_text(encoding="utf-8"))
+
+    def known(self, mutant: Mutant) -> str | None:
+        verdict = self.verdicts.get(self._key(mutant))
+        return verdict if verdict and verdict.startswith(KILLED) else None  # others are tried again
+
+    def keep(self, mutant: Mutant, verdict: str) -> None:
+        self.verdicts[self._key(mutant)] = verdict
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part = self.file.with_suffix(".part")
+            part.write_text(json.dumps(self.verdicts, indent=1), encoding="utf-8")
+            part.replace(self.file)
+
+    def _key(self, mutant: Mutant) -> str:
+        digest = hashlib.sha256(repr(mutant).encode())
+        for file in (mutant.file, *(test.partition("::")[0] for test in mutant.tests)):
+            path = ROOT / file
+            digest.update(path.read_bytes() if path.is_file() else b"")
+        return f"{mutant.area}: {mutant.name}: {digest.hexdigest()[:16]}"
+
+
+def summary(mutants: Sequence[Mutant], results: dict[Mutant, str], seconds: float) -> int:
+    """A line for each area, then each fault that was not killed; the exit code."""
+    print()
+    for area in dict.fromkeys(one.area for one in mutants):
+        own = [one for one in mutants if one.area == area]
+        print(f"{area:<14} {sum(results[one].startswith(KILLED) for one in own):>4} of {len(own)} killed")
+    bad = [one for one in mutants if not results[one].startswith(KILLED)]
+    for one in bad:
+        print(f"{results[one]:<14} {one.area}: {one.name} ({one.file})")
+    print(f"{len(results) - len(bad)} of {len(results)} killed in {seconds:.0f} s")
+    return 1 if bad else 0
 
 
 def read(folder: Path) -> list[Mutant]:
@@ -79,27 +139,51 @@ def read(folder: Path) -> list[Mutant]:
     return found
 
 
-def judge(mutants: Sequence[Mutant], jobs: int) -> int:
-    """Try all of them, print a line for each, and return the exit code."""
-    started = time.perf_counter()
+def judge(mutants: Sequence[Mutant], jobs: int, state: State) -> dict[Mutant, str]:
+    """Try those of one area, and print a line for each."""
+    results: dict[Mutant, str] = {}
+    if not mutants:
+        return results
+    red = unshown(sorted({test for one in mutants for test in one.tests}))
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder, ThreadPoolExecutor(jobs) as pool:
         trees = [copied(Path(folder) / str(number)) for number in range(jobs)]
         free = list(trees)
 
         def tried(mutant: Mutant) -> str:
+            if red & set(mutant.tests):
+                return RED
             tree = free.pop()  # as many trees as threads, so there is always one
             try:
                 return verdict(mutant, tree)
             finally:
                 free.append(tree)
 
-        results = []
-        for mutant, result in zip(mutants, pool.map(tried, mutants), strict=True):
-            print(f"{result:<14} {mutant.area:<10} {mutant.name}", flush=True)
-            results.append(result)
-    bad = sum(not result.startswith(KILLED) for result in results)
-    print(f"{len(results) - bad} of {len(results)} killed in {time.perf_counter() - started:.0f} s")
-    return 1 if bad else 0
+        try:
+            for mutant, result in zip(mutants, pool.map(tried, mutants), strict=True):
+                print(f"{result:<14} {mutant.area:<10} {mutant.name}", flush=True)
+                state.keep(mutant, result)
+                results[mutant] = result
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for each in list(RUNNING):
+                end(each)
+            raise
+    return results
+
+
+def unshown(tests: Sequence[str]) -> set[str]:
+    """Those of the tests that do not pass on the tree as it is, and so show nothing."""
+
+    def passes(some: Sequence[str]) -> bool:
+        try:
+            code, output = pytest(ROOT, some, timeout=TIMEOUT * 6)
+        except subprocess.TimeoutExpired:
+            return False
+        if code:
+            print(output[-2000:])
+        return code == 0
+
+    return set() if passes(tests) else {test for test in tests if not passes([test])}
 
 
 def verdict(mutant: Mutant, tree: Path) -> str:
@@ -126,10 +210,27 @@ def pytest(tree: Path, tests: Sequence[str], timeout: float) -> tuple[int, str]:
     """Run tests against the package of this tree, whatever is installed."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-m", "pytest", "-x", "-q", *tests]
-    done = subprocess.run(
-        command, cwd=tree, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-    )
-    return done.returncode, done.stdout + done.stderr
+    with tempfile.TemporaryFile(
+        "w+", encoding="utf-8", errors="replace"
+    ) as said:  # a pipe would wait for grandchildren
+        started = subprocess.Popen(
+            command, cwd=tree, env=environment, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        RUNNING.add(started)
+        try:
+            code = started.wait(timeout)
+        finally:
+            end(started)
+            RUNNING.discard(started)
+        said.seek(0)
+        return code, said.read()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """It, and what it started, where the system can do that."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL) if hasattr(os, "killpg") else process.kill()
+    process.wait()
 
 
 def copied(tree: Path) -> Path:

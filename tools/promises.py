@@ -1,7 +1,8 @@
 """Prints the table of promises from a test run, and puts it into both READMEs between their markers.
 
-    python tools/promises.py              # make promises
-    python tools/promises.py --only kill  # one of them, printed and not written
+    python tools/promises.py                    # make promises
+    python tools/promises.py --only kill        # make promises ONLY=kill: one of them, printed and not written
+    python tools/promises.py --keep part.json   # what stands there of this commit is not run again: a run in parts
 
 The promises stand in tests/promises.toml, each with the tests that hold it. A test tells figures by `record_property`;
 the sentence of a proof names them in braces, and they are added up over its tests. A promise that a test breaks is
@@ -11,6 +12,7 @@ printed as broken and nothing is written.
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
@@ -23,7 +25,11 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {"README.md": "en", "README.zh.md": "zh"}
-HEADS = {"en": ("promise", "proof", "elsewhere"), "zh": ("承诺", "证明", "别处")}
+HEADS = {"en": ("promise", "proof", "tests", "elsewhere"), "zh": ("承诺", "证明", "测试", "别处")}
+ROW = {
+    "en": "{files}: {tests} in {seconds:.0f} s, `make promises ONLY={name}`",
+    "zh": "{files}：{tests} 个，{seconds:.0f} 秒，`make promises ONLY={name}`",
+}
 FOOT = {
     "en": "{tests} tests, {passed} passed, in {seconds:.0f} s at commit {commit}; `make promises` prints this table.",
     "zh": "{tests} 个测试，{passed} 个通过，用时 {seconds:.0f} 秒，提交 {commit}；`make promises` 打印此表。",
@@ -58,12 +64,13 @@ class Outcome:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Print the table of promises from a test run.")
     parser.add_argument("--only", help="the name of one promise")
+    parser.add_argument("--keep", type=Path, help="a file of outcomes to go on from")
     options = parser.parse_args()
     promises = [one for one in read() if options.only in (None, one.name)]
     if not promises:
         print(f"no promise is called {options.only}; there are: {', '.join(one.name for one in read())}")
         return 2
-    outcomes = [run(one) for one in promises]
+    outcomes = kept(promises, options.keep) if options.keep else [run(one) for one in promises]
     for language in HEADS:
         print(table(promises, outcomes, language) + "\n")
     broken = [promise.name for promise, outcome in zip(promises, outcomes, strict=True) if not outcome.kept]
@@ -81,11 +88,29 @@ def read() -> list[Promise]:
     return [Promise(**{**entry, "tests": tuple(entry["tests"])}) for entry in entries]
 
 
+def kept(promises: Sequence[Promise], file: Path) -> list[Outcome]:
+    """The outcomes of all of them; those in the file that are of this commit and were kept are taken from there."""
+    found = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    done = {name: Outcome(**values) for name, values in found.get(commit(), {}).items()}
+    for promise in promises:
+        if promise.name not in done:
+            outcome = run(promise)
+            print(f"{promise.name}: {outcome.passed} of {outcome.tests} in {outcome.seconds:.0f} s", flush=True)
+            if outcome.kept:
+                done[promise.name] = outcome
+                values = {name: vars(each) for name, each in done.items()}
+                file.write_text(json.dumps({commit(): values}), encoding="utf-8")
+            else:
+                return [done.get(one.name, outcome) for one in promises]
+    return [done[promise.name] for promise in promises]
+
+
 def run(promise: Promise) -> Outcome:
     """The tests of one promise, in a process of their own."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *promise.tests]
+        options = ["-q", f"--junitxml={report}", "-o", "junit_family=xunit1"]  # which has properties
+        command = [sys.executable, "-m", "pytest", *options, *promise.tests]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if not report.exists():
             sys.exit(done.stdout + done.stderr)
@@ -112,11 +137,20 @@ def table(promises: Sequence[Promise], outcomes: Sequence[Outcome], language: st
     lines = [f"| {' | '.join(head)} |", "|" + " --- |" * len(head)]
     for promise, outcome in zip(promises, outcomes, strict=True):
         proof = promise.proof[language].format(**outcome.figures) if outcome.kept else "✗"
-        lines.append(f"| {promise.says[language]} | {proof} | {promise.others[language]} |")
+        held = {"files": links(promise.tests), "tests": outcome.tests, "seconds": outcome.seconds}
+        shown = ROW[language].format(name=promise.name, **held)
+        cells = (promise.says[language], proof, shown, promise.others[language])
+        lines.append(f"| {' | '.join(cells)} |")
     total = {"tests": sum(one.tests for one in outcomes), "passed": sum(one.passed for one in outcomes)}
     seconds = sum(one.seconds for one in outcomes)
     lines += ["", FOOT[language].format(**total, seconds=seconds, commit=commit())]
     return "\n".join(lines)
+
+
+def links(tests: Sequence[str]) -> str:
+    """The files that the tests stand in, each once."""
+    files = dict.fromkeys(test.partition("::")[0] for test in tests)
+    return ", ".join(f"[{file.rpartition('/')[2]}]({file})" for file in files)
 
 
 def commit() -> str:

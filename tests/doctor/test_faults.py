@@ -392,7 +392,7 @@ def _(patch: Patch, subject: Subject) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=[f"{one.name}: {one.run}" for one in FAULTS])
-def test_it_is_named_and_nothing_else(fault, trained, monkeypatch):
+def test_it_is_named_and_nothing_else(fault, trained, monkeypatch, record_property):
     subject = subjects.find(trained(fault.run))
     subject = fault.plant(monkeypatch, subject) or subject
     found = doctor.examine(subject)
@@ -400,6 +400,7 @@ def test_it_is_named_and_nothing_else(fault, trained, monkeypatch):
     assert list(red) == [fault.check], red
     assert not {one.check: one.sentence for one in found.of("amber") if one.check not in MACHINE}
     assert found[fault.check].command and "broken" not in found[fault.check].verdict.key
+    record_property("faults", 1)
 
 
 def test_every_check_has_a_fault():

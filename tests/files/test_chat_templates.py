@@ -163,13 +163,14 @@ def refused(template: str) -> tuple[str, float]:
     return f"READ {text}", time.perf_counter() - start
 
 
-def test_no_template_gets_out(capsys):
+def test_no_template_gets_out(capsys, record_property):
     # Some are harmless where a name means nothing: those may be empty, but for what they show of plain data.
     for template in ESCAPES:
         message, seconds = refused(template)
         assert message.startswith("model/chat_template.jinja"), (template, message)
         assert "0x" not in message and "Traceback" not in message
         assert seconds < 5.0, template
+    record_property("escapes", len(ESCAPES))
     with capsys.disabled():
         print(f"\nchat templates: {len(ESCAPES)} escapes refused")
 

@@ -55,7 +55,7 @@ def tally(request):
 
 
 @pytest.mark.parametrize("name", targets.TARGETS)
-def test_a_changed_file_is_read_or_refused(name, tally):
+def test_a_changed_file_is_read_or_refused(name, tally, record_property):
     times = tally.setdefault(name, [])
 
     @settings(max_examples=CASES[name] * SOAK, suppress_health_check=list(HealthCheck))
@@ -68,6 +68,7 @@ def test_a_changed_file_is_read_or_refused(name, tally):
 
     feed()
     assert len(times) >= CASES[name] // 2  # hypothesis ends early where there is little to choose
+    record_property("fuzzed", len(times))
 
 
 def change(name: str, raw: bytes, data: st.DataObject) -> bytes:

@@ -68,7 +68,7 @@ def same(folder: Path, whole: Path) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", MODELS)
-def test_killed_twenty_times(data, processes, tmp_path, task):  # noqa: F811
+def test_killed_twenty_times(data, processes, tmp_path, task, record_property):  # noqa: F811
     """kill -9 at random moments of 200 updates, for each task."""
     asked = two_layers(data, task, steps=200)
     (tmp_path / "recipe.toml").write_text(config.to_toml(asked), encoding="utf-8")
@@ -82,6 +82,7 @@ def test_killed_twenty_times(data, processes, tmp_path, task):  # noqa: F811
     assert len(reached) > 10
     resume(tmp_path / "run")
     assert same(tmp_path / "run", tmp_path / "whole")
+    record_property("kills", 20)
 
 
 @posix

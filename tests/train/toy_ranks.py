@@ -188,15 +188,23 @@ def go_apart(ranks: Ranks, folder: Path) -> int:
 
 def leave(ranks: Ranks, folder: Path, how: str) -> None:
     """Leave a training in the middle, and note whether its engine is still there when the group is taken down."""
+    try:
+        _left(ranks, folder, how)
+    except RegardError as error:
+        if how == "caused":  # the frame that holds the training is in the cause's traceback alone
+            raise RegardError("ranks.lost") from error
+        raise
+
+
+def _left(ranks: Ranks, folder: Path, how: str) -> None:
     import gc
     import weakref
 
     import torch.distributed as dist
     from toy_training import CONFIG, replace
 
-    training = Training(
-        job(replace(CONFIG, batch=replace(CONFIG.batch, accumulate=2))), Run(folder), Silent(), Stop(), ranks
-    )
+    config = replace(CONFIG, batch=replace(CONFIG.batch, accumulate=2))
+    training = Training(job(config), Run(folder), Silent(), Stop(), ranks)
     engine, destroy = weakref.ref(training.engine.engine), dist.destroy_process_group
 
     def noted() -> None:
@@ -204,16 +212,10 @@ def leave(ranks: Ranks, folder: Path, how: str) -> None:
         destroy()
 
     dist.destroy_process_group = noted
-    if how == "ended":
-        training.itself = training  # only the collector frees it
-        gc.disable()
-        return
-    try:
+    if how != "ended":
         raise RegardError("ranks.apart")
-    except RegardError as error:
-        if how == "caused":
-            raise RegardError("ranks.lost") from error
-        raise
+    training.itself = training  # only the collector frees it
+    gc.disable()
 
 
 def parts_of(ranks: Ranks, folder: Path, config: TrainConfig) -> None:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TransformerXLRelative,
     )
     from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether, TurnedFirst
+    from regard.layers.random_features import RandomFeatureAttention
     from regard.layers.residual import Block, MixedStack, Parallel, Residual, Stack
     from regard.layers.reversible import Reversible
     from regard.ops.attention import eager, fused, soft_capped
@@ -80,6 +81,7 @@ __all__ = [
     "Latent",
     "NormedTogether",
     "TurnedFirst",
+    "RandomFeatureAttention",
     "Block",
     "Parallel",
     "Residual",
@@ -138,6 +140,7 @@ _WHERE = {
     "Latent": "layers.projection",
     "NormedTogether": "layers.projection",
     "TurnedFirst": "layers.projection",
+    "RandomFeatureAttention": "layers.random_features",
     "Block": "layers.residual",
     "Parallel": "layers.residual",
     "Residual": "layers.residual",

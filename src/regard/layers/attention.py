@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import RegardError
+from regard.layers.cache import Growing, Memory, Preallocated, Ring
 from regard.layers.context import Context, Part
 from regard.layers.mask import Mask
 from regard.layers.position import Position, Prepared
@@ -44,6 +45,11 @@ class Attention(nn.Module):
         for name, layer in projection.layers().items():
             self.add_module(name, layer)
         self.o: nn.Module
+
+    def memory(self, capacity: int | None, spare: int) -> Memory:
+        """What an empty cache keeps of this layer's tokens; the arguments are those of ``Transformer.cache``."""
+        window = None if self.mask is None else self.mask.window
+        return Ring(window, spare) if window else Preallocated(capacity) if capacity else Growing()
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         places, parts = context.places(), context.parts(self.mask)

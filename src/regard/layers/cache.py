@@ -134,7 +134,28 @@ class Ring:
         self.states = {layer: tuple(t[rows] for t in state) for layer, state in self.states.items()}
 
 
-Memory = Growing | Preallocated | Ring
+class Summed:
+    """Remembers no token: a layer keeps in ``states`` what the text so far has summed up to, one size for any length."""
+
+    def __init__(self) -> None:
+        self.places: Places | None = None
+        self.states: dict[int, State] = {}
+
+    def begin(self, new: Places, batch: int) -> None:
+        self.places = new
+
+    def add(self, layer: int, state: State) -> State:
+        """The new tokens' state as it is: the layer adds it to its sums."""
+        return state
+
+    def back(self, count: int) -> None:
+        raise RegardError("core.sums_back", count=count)
+
+    def select(self, rows: Tensor) -> None:
+        self.states = {layer: tuple(t[rows] for t in state) for layer, state in self.states.items()}
+
+
+Memory = Growing | Preallocated | Ring | Summed
 
 
 class Cache:

@@ -55,6 +55,7 @@ _FAMILIES = {
     "qwen2": "llama",
     "qwen3": "qwen3",
     "qwen3_moe": "qwen3_moe",
+    "performer": "performer",
     "reformer": "reformer",
     "roberta": "roberta",
     "t5": "t5",

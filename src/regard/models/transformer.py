@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from regard.errors import RegardError
 from regard.layers.attention import Attention, CrossAttention
-from regard.layers.cache import Cache, Growing, Memory, Preallocated, Ring
+from regard.layers.cache import Cache, Growing, Memory
 from regard.layers.context import DECODER, Context
 from regard.layers.mask import Mask
 from regard.layers.residual import Stack
@@ -125,15 +125,13 @@ def _keyed(model: nn.Module, context: Context | None) -> Context:
 
 
 def _cache(stack: Stack, capacity: int | None, spare: int) -> Cache:
-    made: dict[int | None, Memory] = {}
+    made: dict[Any, Memory] = {}
     layers = []
     for layer, number in enumerate(stack.order):
         attentions = [m for m in stack.blocks[number].modules() if isinstance(m, Attention)]
         found = [attention for attention in attentions if not isinstance(attention, CrossAttention)]
         if len(found) > 1:
             raise RegardError("core.cache_attentions", layer=layer, count=len(found))
-        window = found[0].mask.window if found and found[0].mask is not None else None
-        if window not in made:
-            made[window] = Ring(window, spare) if window else Preallocated(capacity) if capacity else Growing()
-        layers.append(made[window])
+        memory = found[0].memory(capacity, spare) if found else Growing()
+        layers.append(made.setdefault((type(memory), getattr(memory, "window", None)), memory))
     return Cache(layers)

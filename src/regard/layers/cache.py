@@ -135,7 +135,7 @@ class Ring:
 
 
 class Summed:
-    """Remembers no token: a layer keeps in ``states`` what the text so far has summed up to, one size for any length."""
+    """Remembers no token: a layer keeps in ``states`` what the text so far has summed up to, of one size."""
 
     def __init__(self) -> None:
         self.places: Places | None = None

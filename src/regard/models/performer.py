@@ -1,4 +1,4 @@
-"""Performer (Choromanski et al. 2021): a Transformer, causal or not, whose attention is estimated by random features."""
+"""Performer (Choromanski et al. 2021): a Transformer, causal or not, with attention estimated by random features."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import pytest
 
 from regard import bundle
 from regard.cli.main import run as regard
-from regard.errors import BadFileError
+from regard.errors import BadFileError, ConfigError
 from regard.train import checkpoint
 from regard.train.run import FORMAT, Run, runs
 
@@ -96,7 +96,7 @@ def test_a_checkpoint_of_another_format_is_refused_by_name(told, old):
 )
 def test_a_damaged_file_of_a_run_is_named(file, content, old):
     (old / file).write_text(content)
-    with pytest.raises(BadFileError) as caught:
+    with pytest.raises((BadFileError, ConfigError)) as caught:
         found = Run.open(old)
         _ = found.recipe, found.asked, found.data, found.history(), found.updates(), found.scores(), found.best()
     assert file in str(caught.value)

@@ -53,6 +53,7 @@ CHANGES: dict[str, dict[str, Any]] = {  # what a family needs otherwise
     "phi": {"dim": 60, "attention": {"heads": 6, "kv_heads": 6, "head_dim": 10}},
     "phi3": {"dim": 60},
     "qwen3_moe": {"experts": 5, "top": 2, "narrow": 11},
+    "nystromformer": {"landmarks": 5, "segmented": 10, "kernel": 3},
     # Seen from both sides: what a hash brings together depends on what comes later, which is the method's own.
     "reformer": {"causal": False, "kinds": ["local", "lsh"], "buckets": None, "hashes": 2, "grid": [16, 16]}
     | {"parts": [13, 17], "local": {"size": 6, "after": 1}, "lsh": {"size": 4, "dropout": 0.1}},

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from family_rows_encoders import BIG_BIRD, LONGFORMER
+from family_rows_encoders import BIG_BIRD, LONGFORMER, NYSTROMFORMER
 from family_rows_seq2seq import BART, LED, T5
 from family_twins import batch, randomised, read, some_tokens
 from torch.testing import assert_close
@@ -43,6 +43,23 @@ def test_tokens_that_see_everything_and_are_seen(tmp_path: Path) -> None:
             seen = {"attention_mask": given.real.long(), "global_attention_mask": marked.long()}
             expected = reference(input_ids=given.tokens, **seen).logits
             assert_close(model(given.tokens, context)[given.real], expected[given.real])
+
+
+@pytest.mark.parametrize("kernel", [1, 5])
+def test_landmarks_stand_for_all_tokens(kernel: int, tmp_path: Path) -> None:
+    """The reference divides texts of one length alone, and inverts a batch from its largest number."""
+    config = {**NYSTROMFORMER.config, "segment_means_seq_len": 21, "conv_kernel_size": kernel}
+    reference, model = twins(tmp_path, NYSTROMFORMER.architecture, config)
+    tokens, longer = some_tokens(2, 21), some_tokens(1, 26, seed=5)
+    given = batch([21, 26, 8, 3], pad=1)
+    with torch.no_grad():
+        for row in tokens:
+            assert_close(model(row[None]), reference(row[None]).logits)
+        assert_close(model(tokens), torch.cat([model(row[None]) for row in tokens]))
+        assert model(longer).isfinite().all()  # by segments of three and of four
+        together = model(given.tokens, given.context)
+        alone = [model(row[real][None])[0] for row, real in zip(given.tokens, given.real, strict=True)]
+        assert_close(together[given.real], torch.cat(alone))
 
 
 def test_an_encoder_of_an_encoder_decoder_may_see_everything_too(tmp_path: Path) -> None:

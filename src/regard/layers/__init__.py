@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from regard.layers.experts import Experts, GatedExperts, GroupRouter, Router
     from regard.layers.feed_forward import FeedForward, Gated
     from regard.layers.grid import GridBias, PlacedStack, Shared
+    from regard.layers.landmarks import LandmarkAttention
     from regard.layers.mask import Mask
     from regard.layers.norm import BatchNorm, ChannelNorm, ChannelScale, LayerNorm, RMSNorm, TimeNorm
     from regard.layers.position import (
@@ -62,6 +63,7 @@ __all__ = [
     "WindowAttention",
     "FeedForward",
     "Gated",
+    "LandmarkAttention",
     "Mask",
     "LayerNorm",
     "RMSNorm",
@@ -121,6 +123,7 @@ _WHERE = {
     "WindowAttention": "layers.everywhere",
     "FeedForward": "layers.feed_forward",
     "Gated": "layers.feed_forward",
+    "LandmarkAttention": "layers.landmarks",
     "Mask": "layers.mask",
     "LayerNorm": "layers.norm",
     "RMSNorm": "layers.norm",

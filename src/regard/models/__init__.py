@@ -46,6 +46,7 @@ _FAMILIES = {
     "modernbert": "modernbert",
     "mpnet": "mpnet",
     "mt5": "t5",
+    "nystromformer": "nystromformer",
     "pegasus": "pegasus",
     "olmo2": "olmo2",
     "openai-gpt": "openai_gpt",

@@ -22,6 +22,7 @@ from torch import nn
 from regard import limits, models
 from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.classify import Pool
+from regard.hub import names as hub_names
 from regard.inputs import processors
 from regard.inputs.absent import NoTokenizer, tokenizer_files
 from regard.inputs.processors import Processor
@@ -152,7 +153,7 @@ def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
 def find(path: Path) -> Path:
     """The model folder or GGUF file that ``path`` means: itself, a run's finished model, or a model by its short name
     (``regard.named``). ``package:NAME/FOLDER`` is a folder inside an installed package."""
-    path = _named(path) if str(path) in NAMES and not path.exists() else _installed(path)
+    path = _named(path) if not path.exists() else path
     if is_gguf(path):
         return path
     for folder in (path, path / "model"):
@@ -164,6 +165,21 @@ def find(path: Path) -> Path:
 
 
 def _named(path: Path) -> Path:
+    """What is no path: a short name, a hub's name, a name given when it was brought here, or a package's folder."""
+    name = path.as_posix()
+    if name in NAMES:
+        return _packaged(path)
+    if hub_names.is_name(name) and not name.startswith(PACKAGE):
+        ref = hub_names.reference(name)
+        found = hub_names.place(ref)
+        if found is None:
+            raise RegardError("hub.missing", name=ref)
+        return found
+    own = hub_names.place(hub_names.Reference("local", "", name)) if path.name == name else None
+    return own or _installed(path)
+
+
+def _packaged(path: Path) -> Path:
     found = place(str(path))
     if found is None:
         one = NAMES[str(path)]

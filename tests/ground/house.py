@@ -27,6 +27,7 @@ ROOMS = (
     "export",
     "bundle",
     "named",
+    "hub",
     "inputs",
     "adapters",
     "models",

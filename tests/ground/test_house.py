@@ -133,7 +133,7 @@ def test_nothing_is_executed_from_a_file():
         found += [f"{name}:{line} {each}" for each, line in imports(name, tree) if each in FORBIDDEN_MODULES]
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
-                if dotted(node.func) in FORBIDDEN:
+                if dotted(node.func) in FORBIDDEN and not _of_tensors_alone(name, node):
                     found.append(f"{name}:{node.lineno} {dotted(node.func)}")
                 if any(keyword.arg in ("shell", "trust_remote_code") for keyword in node.keywords):
                     found.append(f"{name}:{node.lineno} shell=")
@@ -141,6 +141,14 @@ def test_nothing_is_executed_from_a_file():
                 if any(not (isinstance(k.value, ast.Constant) and k.value.value is False) for k in pickled):
                     found.append(f"{name}:{node.lineno} allow_pickle")
     assert not found
+
+
+def _of_tensors_alone(name: str, call: ast.Call) -> bool:
+    """The one place that may read a pickle, on request: PyTorch's reader that runs no code, said so in the call."""
+    told = {keyword.arg: keyword.value for keyword in call.keywords}
+    only = told.get("weights_only")
+    safe = isinstance(only, ast.Constant) and only.value is True
+    return name == "regard.weights.pickled" and dotted(call.func) == "torch.load" and safe
 
 
 def test_constructors_take_at_most_twelve_parameters():

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from regard.errors import RegardError
+from regard.inputs import pieces, tiktoken
 
-_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json", *pieces.FILES, *(f"{name}.tiktoken" for name in tiktoken.RULES))
 
 
 class NoTokenizer:

@@ -103,7 +103,8 @@ def _switch(fields: dict[int, Any], number: int) -> int:
 
 def _piece(raw: bytes, place: int) -> Piece:
     told: dict[int, Any] = dict(_fields(raw))
-    text, score, kind = told.get(1), told.get(2, b"\0\0\0\0"), told.get(3, NORMAL)
+    text: Any = told.get(1)
+    score, kind = told.get(2, b"\0\0\0\0"), told.get(3, NORMAL)
     try:
         (number,) = struct.unpack("<f", score)
         spelled = text.decode("utf-8")

@@ -98,7 +98,59 @@ YOLOS = Row(
     },
 )
 
-ROWS = (VIT, DEIT, DINOV2, BEIT, VIT_MAE, YOLOS)
+SEGFORMER = Row(
+    model_type="segformer",
+    architecture="SegformerForSemanticSegmentation",
+    kind="encoder",
+    config={
+        "hidden_sizes": [6, 10, 14, 15],
+        "depths": [1, 2, 1, 2],
+        "num_attention_heads": [1, 2, 2, 3],
+        "sr_ratios": [4, 2, 1, 1],
+        "mlp_ratios": [2, 3, 2, 2],
+        "decoder_hidden_size": 11,
+        "num_labels": CLASSES,
+    },
+    variants={
+        "classify": {"architecture": "SegformerForImageClassification"},
+        "pool": {"architecture": "SegformerModel"},
+    },
+)
+_NETWORK = {
+    "model_type": "resnet",
+    "embedding_size": 6,
+    "hidden_sizes": [8, 12],
+    "depths": [1, 2],
+    "out_features": ["stage2"],
+}
+DETR = Row(
+    model_type="detr",
+    architecture="DetrForObjectDetection",
+    kind="encoder",
+    config={
+        "use_timm_backbone": False,
+        "use_pretrained_backbone": False,
+        "backbone_config": _NETWORK,
+        "d_model": 12,
+        "encoder_layers": DEPTH,
+        "decoder_layers": 3,
+        "encoder_attention_heads": 2,
+        "decoder_attention_heads": 3,
+        "encoder_ffn_dim": 17,
+        "decoder_ffn_dim": 19,
+        "num_queries": 11,
+        "num_labels": CLASSES,
+    },
+    variants={
+        "basic": {
+            "backbone_config": {**_NETWORK, "layer_type": "basic", "downsample_in_first_stage": True},
+            "activation_function": "gelu",
+        },
+        "narrow": {"backbone_config": {**_NETWORK, "downsample_in_bottleneck": True, "depths": [2, 1]}},
+    },
+)
+
+ROWS = (VIT, DEIT, DINOV2, BEIT, VIT_MAE, YOLOS, SEGFORMER, DETR)
 
 
 def cases(*ends: str) -> list[Case]:

@@ -60,6 +60,7 @@ def randomised(reference: nn.Module, row: Row) -> nn.Module:
             deviation = 0.15 if any(part in name for part in _EMBEDDINGS) else 0.3
             spread = torch.empty_like(tensor).normal_(0.0, deviation, generator=generator)
             norm = tensor.dim() == 1 and "weight" in name
+            spread = spread.abs() + 0.5 if "running_var" in name else spread
             tensor.copy_(spread + row.norm if norm else spread)
             if name.endswith("running_var"):
                 tensor.abs_().add_(0.5)

@@ -16,7 +16,7 @@ import pytest
 import torch
 from family_rows import Case
 from family_rows_vision import CLASSES, PATCH, cases
-from family_twins import Twins, output, read
+from family_twins import Twins, make, output, read
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -36,12 +36,18 @@ def over(found: list[Case]) -> pytest.MarkDecorator:
 def images(twins: Twins, count: int = 2, *, height: int = 0, width: int = 0, seed: int = 1) -> Tensor:
     """Of the size that the positions are of, or another."""
     config, generator = twins.model.config, torch.Generator().manual_seed(seed)
-    height, width = height or config.image[0], width or config.image[1]
+    usual = usual_size(twins)
+    height, width = height or usual[0], width or usual[1]
     return torch.randn(count, config.channels, height, width, generator=generator)
 
 
+def usual_size(twins: Twins) -> tuple[int, int]:
+    """The size that positions are of; where there are none, one that no stride divides."""
+    return getattr(twins.model.config, "image", (61, 45))
+
+
 def theirs(twins: Twins, x: Tensor, **more: Any) -> Any:
-    other = tuple(x.shape[2:]) != twins.model.config.image
+    other = tuple(x.shape[2:]) != usual_size(twins)
     if other and "interpolate_pos_encoding" in inspect.signature(twins.reference.forward).parameters:
         more["interpolate_pos_encoding"] = True
     if twins.case.row.model_type == "vit_mae":
@@ -83,6 +89,8 @@ def sizes(case: Case) -> list[tuple[int, int]]:
     """The usual one, a larger upright one and a smaller one; what says pixels takes square ones."""
     if case.variant == "plain" or case.architecture == "ViTMAEForPreTraining":
         return [(0, 0)]  # the reference stretches only what was square, and MAE's decoder as if it had one row
+    if case.row.model_type == "segformer":
+        return [(0, 0), (37, 83)]
     return [(0, 0), (15, 15)] if case.variant == "pixels" else [(0, 0), (37, 23), (11, 17)]
 
 
@@ -100,7 +108,13 @@ def test_hidden_states(case: Case, twins: Twins) -> None:
         x = images(twins, height=height, width=width)
         with torch.no_grad(), listening(twins.model) as heard:
             twins.model(x, told(twins, x))
-            expected = theirs(twins, x).hidden_states
+            expected = getattr(theirs(twins, x), "hidden_states", ())
+            if case.row.model_type == "segformer":  # the reference shows what each stage makes
+                heard = twins.model.maps(x)
+            if case.row.model_type == "detr":
+                found = theirs(twins, x)
+                heard[-1] = twins.model.stack.norm(heard[-1])  # which the reference shows as the last state
+                expected = (*found.encoder_hidden_states, *found.decoder_hidden_states)
         assert len(heard) == len(expected)
         for mine, other in zip(heard, expected, strict=True):
             assert_close(mine, other)
@@ -110,15 +124,19 @@ def test_hidden_states(case: Case, twins: Twins) -> None:
 def listening(model: Any) -> Iterator[list[Tensor]]:
     """What goes into the first block and comes out of each."""
     states: list[Tensor] = []
-    handles = [model.stack.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0]))]
-    for block in model.stack.blocks:
-        handles.append(block.register_forward_hook(lambda _, inputs, out: states.append(out)))
+    handles = []
+    for stack in (getattr(model, "encoder", None), getattr(model, "stack", None)):
+        if stack is None:
+            continue
+        handles.append(stack.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0])))
+        for block in stack.blocks:
+            handles.append(block.register_forward_hook(lambda _, inputs, out: states.append(out)))
     yield states
     for handle in handles:
         handle.remove()
 
 
-@over(cases("ForImageClassification", "ForPreTraining", "ForObjectDetection"))
+@over(cases("ForImageClassification", "ForPreTraining", "ForObjectDetection", "ForSemanticSegmentation"))
 def test_loss(case: Case, twins: Twins) -> None:
     x, labels = images(twins, 3), torch.tensor([2, 0, CLASSES - 1])
     with torch.no_grad():
@@ -128,6 +146,12 @@ def test_loss(case: Case, twins: Twins) -> None:
                 twins.model(x, told(twins, x)), x, masked, normed=twins.model.config.normed
             )
             assert_close(summed / masked.sum(), theirs(twins, x).loss)
+            return
+        if "Segmentation" in case.architecture:
+            maps = torch.randint(CLASSES, (3, *usual_size(twins)))
+            maps[torch.rand(maps.shape) < 0.2] = 255
+            summed = twins.model.head.loss(twins.model(x), maps)
+            assert_close(summed / (maps != 255).sum(), theirs(twins, x, labels=maps).loss)
             return
         if "Detection" in case.architecture:
             targets = objects((5, 0, 2))
@@ -185,6 +209,8 @@ def test_back(case: Case, twins: Twins, tmp_path: Path) -> None:
 
 
 def same_setting(mine: Any, value: Any) -> bool:
+    if isinstance(value, dict) and "depths" in value:  # a network's, with more about its library than about it
+        return all(mine[key] == one for key, one in value.items() if key not in NOT_THE_MODELS)
     return list(mine) == list(value) if isinstance(value, tuple | list) else mine == value
 
 
@@ -214,14 +240,15 @@ def test_batch_equals_alone(case: Case, twins: Twins) -> None:
 def test_draws_go_by_the_key(case: Case, twins: Twins) -> None:
     """Training draws by the key alone; without one nothing is drawn."""
     rates = {"hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2}
+    rates = {"dropout": 0.3, "attention_dropout": 0.2} if case.row.model_type == "detr" else rates
     data = twins.module.write(twins.model.config) | rates
-    model = twins.module.build(twins.module.read(data, "config.json"))
+    model = twins.module.build(twins.module.read(data, "config.json")).eval()
     model.load_state_dict(twins.model.state_dict())
     x = images(twins)
     with torch.no_grad():
         first, again, other = (outputs(model(x, Context(key=Key(seed))))[0] for seed in (3, 3, 5))
         assert torch.equal(first, again) and not torch.allclose(first, other)
-        assert_close(outputs(model.eval()(x)), outputs(twins.model(x)))
+        assert_close(outputs(model(x)), outputs(twins.model(x)))
 
 
 @over(cases("ForImageClassification"))
@@ -237,3 +264,65 @@ def test_accumulated_equals_large(case: Case, twins: Twins) -> None:
     for mine, other in zip(found, whole, strict=True):
         assert_close(mine, other, rtol=1e-4, atol=1e-5)  # sums of another order
     twins.model.zero_grad()
+
+
+def test_padding_of_a_batch_is_no_token(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """DETR's pixel mask. A row does not get quite what it gets alone: convolutions see over its edge, in the reference
+    as here. What they make of the padding itself nothing sees."""
+    case = next(case for case in cases() if case.name == "detr")
+    twins = make(case, tmp_path_factory.mktemp("theirs"))
+    x = images(twins, 3)
+    sizes = torch.tensor([[61, 45], [40, 45], [33, 17]])
+    mask = torch.zeros(3, 61, 45)
+    for row, (height, width) in enumerate(sizes.tolist()):
+        mask[row, :height, :width] = 1
+        x[row, :, height:] = 0
+        x[row, :, :, width:] = 0
+    context = Context(sizes=sizes)
+    with torch.no_grad():
+        expected = theirs(twins, x, pixel_mask=mask.long())
+        assert_close(outputs(twins.model(x, context)), expected_outputs(twins, expected))
+        plain = twins.model.embed.project
+        real = twins.model.embed.places(x, context).positions.unflatten(1, (8, 6)) >= 0
+        before = outputs(twins.model(x, context))
+        noisy = torch.nn.Sequential(plain, Disturbed(real))
+        twins.model.embed.project = noisy
+        assert all(torch.equal(one, other) for one, other in zip(outputs(twins.model(x, context)), before, strict=True))
+        assert not torch.equal(twins.model(x).logits, before[0])
+        # Alone, where its edge is no edge of the network's strides: near, and not the same.
+        twins.model.embed.project = plain
+        alone = twins.model(x[1:2, :, :40])
+        assert (alone.logits - before[0][1]).abs().max() < 0.3
+
+
+class Disturbed(torch.nn.Module):
+    """What stands in the places of padding, replaced."""
+
+    def __init__(self, real: Tensor) -> None:
+        super().__init__()
+        self.real = real
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.where(self.real.unsqueeze(1), x, 50.0)
+
+
+def test_a_network_under_the_names_of_another_library(tmp_path: Path) -> None:
+    """The first published files of DETR name its network as timm does."""
+    case = next(case for case in cases() if case.name == "detr")
+    twins = make(case, tmp_path)
+    stored = files.Folder(tmp_path)
+    renamed = {name: stored.read(name) for name in stored.names()}
+    begins = {new: old for old, new in twins.module.TABLE.begin.items()}
+    for name in list(renamed):
+        begin = next((one for one in begins if name.startswith(one)), None)
+        if begin is not None:
+            renamed[begins[begin] + name.removeprefix(begin)] = renamed.pop(name)
+    assert "model.backbone.conv_encoder.model.layer2.0.downsample.1.running_var" in renamed
+    assert "model.backbone.conv_encoder.model.layer1.0.bn3.weight" in renamed
+    files.write(tmp_path, renamed)
+    again, _ = read(tmp_path)
+    x = images(twins)
+    with torch.no_grad():
+        assert all(torch.equal(a, b) for a, b in zip(outputs(again(x)), outputs(twins.model(x)), strict=True))
+    published = {"model_type": "detr", "backbone": "resnet50", "use_timm_backbone": True}
+    assert twins.module.read(published, "").network == twins.module.Network()

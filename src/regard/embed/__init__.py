@@ -6,8 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regard.embed.convolution import FeatureMap, ResidualNet
     from regard.embed.frames import Convolution, Frames
-    from regard.embed.patches import GridPositions, Patches, VisiblePatches
+    from regard.embed.patches import GridPositions, OverlappingPatches, Patches, VisiblePatches
     from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
     from regard.embed.waves import Spans, Waves
 
@@ -20,6 +21,9 @@ __all__ = [
     "Patches",
     "GridPositions",
     "VisiblePatches",
+    "OverlappingPatches",
+    "FeatureMap",
+    "ResidualNet",
     "Convolution",
     "Frames",
     "Waves",
@@ -27,9 +31,10 @@ __all__ = [
 ]
 
 _WHERE: dict[str, str] = dict.fromkeys(("Tokens", "Axial", "Learned", "Sinusoidal", "Widened"), "embed.tokens")
-_WHERE |= dict.fromkeys(("Patches", "GridPositions", "VisiblePatches"), "embed.patches")
+_WHERE |= dict.fromkeys(("Patches", "GridPositions", "VisiblePatches", "OverlappingPatches"), "embed.patches")
 _WHERE |= dict.fromkeys(("Convolution", "Frames"), "embed.frames")
 _WHERE |= dict.fromkeys(("Waves", "Spans"), "embed.waves")
+_WHERE |= dict.fromkeys(("FeatureMap", "ResidualNet"), "embed.convolution")
 
 
 def __getattr__(name: str) -> Any:

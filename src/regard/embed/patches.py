@@ -115,6 +115,22 @@ def stretched(places: Tensor, grid: Grid, to: Grid) -> Tensor:
     return made.reshape(*image.shape[:-2], -1).mT.to(places.dtype)
 
 
+class OverlappingPatches(Patches):
+    """Patches whose squares of ``patch`` pixels begin every ``stride`` pixels, and so overlap, over an edge of zeros;
+    then a norm. They have no positions (Xie et al. 2021, section 3.1). (B, C, height, width) -> (B, T, D)."""
+
+    def __init__(self, channels: int, dim: int, patch: int, stride: int, *, norm: nn.Module) -> None:
+        super().__init__(channels, dim, patch, first=0, norm=norm)
+        self.patch = nn.Conv2d(channels, dim, patch, stride=stride, padding=patch // 2)
+
+    def grid(self, images: Tensor) -> Grid:
+        channels, patch, stride = self.patch.in_channels, self.patch.kernel_size[0], self.patch.stride[0]
+        sides = [side + 2 * (patch // 2) - patch for side in images.shape[2:]]
+        if images.dim() != 4 or images.shape[1] != channels or min(sides) < 0:
+            raise RegardError("core.images", shape=tuple(images.shape), channels=channels, patch=patch // 2)
+        return sides[0] // stride + 1, sides[1] // stride + 1
+
+
 class VisiblePatches(Patches):
     """Patches of which the ``context.masked`` are left out, positions and all (He et al. 2021, MAE): (B, C, height,
     width) -> (B, T, D). Every image must show as many as the others."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from regard.heads.detect import Detect, Layers
     from regard.heads.images import Codes, Pixels, Restore, Taught
     from regard.heads.language import Capped, Language, Transform
+    from regard.heads.segment import ClassifyMaps, LastMap, Segment
     from regard.heads.tokens import Discriminate, Span, Tag
     from regard.heads.weights import Weights
 
@@ -33,6 +34,9 @@ __all__ = [
     "CTC",
     "Contrast",
     "Detect",
+    "ClassifyMaps",
+    "LastMap",
+    "Segment",
     "Layers",
     "Weights",
 ]
@@ -52,6 +56,9 @@ _WHERE = {
     "Pixels": "heads.images",
     "Restore": "heads.images",
     "Detect": "heads.detect",
+    "ClassifyMaps": "heads.segment",
+    "LastMap": "heads.segment",
+    "Segment": "heads.segment",
     "Layers": "heads.detect",
     "Weights": "heads.weights",
     "Taught": "heads.images",

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regard.layers.added import AddedAttention, AddedCrossAttention
     from regard.layers.attention import Attention, CrossAttention
     from regard.layers.blocks import BlockSparseAttention
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     )
     from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether, TurnedFirst
     from regard.layers.random_features import RandomFeatureAttention
+    from regard.layers.reduced import MixedFeedForward, ReducedAttention
     from regard.layers.residual import Block, MixedStack, Parallel, Residual, Stack
     from regard.layers.reversible import Reversible
     from regard.ops.attention import eager, fused, soft_capped
@@ -69,6 +71,10 @@ __all__ = [
     "RMSNorm",
     "ChannelScale",
     "GridBias",
+    "AddedAttention",
+    "AddedCrossAttention",
+    "MixedFeedForward",
+    "ReducedAttention",
     "PlacedStack",
     "Shared",
     "Alibi",
@@ -129,6 +135,10 @@ _WHERE = {
     "RMSNorm": "layers.norm",
     "ChannelScale": "layers.norm",
     "GridBias": "layers.grid",
+    "AddedAttention": "layers.added",
+    "AddedCrossAttention": "layers.added",
+    "MixedFeedForward": "layers.reduced",
+    "ReducedAttention": "layers.reduced",
     "PlacedStack": "layers.grid",
     "Shared": "layers.grid",
     "Alibi": "layers.position",

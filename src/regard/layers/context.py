@@ -29,6 +29,8 @@ class Context:
     frames       (B,) int64, how much of each row is real of what is given, before the embedding makes tokens of it
     everywhere   (B, T) bool, tokens that see all and are seen by all where layers see a window (Longformer)
     masked       (B, P) bool, patches of an image or frames of sound whose content is hidden (masked modelling)
+    sizes        (B, 2) int64, height and width in pixels of each image of a padded batch; None: all fill their place
+    added        (B|1, T, D) what attention adds to x before q and k; ``memory_added`` (B|1, S, D), to the memory
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
     cache        what attention remembers of earlier calls; it is written to
     key          randomness of this pass; None means evaluation: nothing is dropped
@@ -41,6 +43,9 @@ class Context:
     frames: Tensor | None = None
     everywhere: Tensor | None = None
     masked: Tensor | None = None
+    sizes: Tensor | None = None
+    added: Tensor | None = None
+    memory_added: Tensor | None = None
     memory: Tensor | None = None
     memory_mask: Mask = field(default_factory=Mask)
     cache: Cache | None = None

@@ -73,10 +73,15 @@ class Grouped:
         return rotate(q.transpose(1, 2))
 
     def state(self, own: Any, source: Tensor, rotate: Rotate) -> tuple[Tensor, ...]:
+        return self.keys(own, source, rotate), self.values(own, source)
+
+    def keys(self, own: Any, source: Tensor, rotate: Rotate) -> Tensor:
         k = own.k(source).unflatten(-1, (self.kv_heads, self.head_dim))  # (B, S, G, K)
         k = k if self.norm is None else own.k_norm(k)
-        v = own.v(source).unflatten(-1, (self.kv_heads, self.head_dim))
-        return rotate(k.transpose(1, 2)), v.transpose(1, 2)
+        return rotate(k.transpose(1, 2))
+
+    def values(self, own: Any, source: Tensor) -> Tensor:
+        return own.v(source).unflatten(-1, (self.kv_heads, self.head_dim)).transpose(1, 2)
 
     def expand(self, own: Any, state: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         return state[0], state[1]

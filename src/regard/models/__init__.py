@@ -23,6 +23,8 @@ _FAMILIES = {
     "big_bird": "big_bird",
     "bloom": "bloom",
     "deit": "deit",
+    "detr": "detr",
+    "segformer": "segformer",
     "deberta-v2": "deberta",
     "distilbert": "distilbert",
     "dinov2": "dinov2",

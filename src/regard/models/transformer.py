@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -92,11 +93,78 @@ class EncoderDecoder(nn.Module):
         return _cache(self.stack, capacity, spare)
 
 
+class Queried(nn.Module):
+    """An encoder whose output is the memory of a stack over learned queries, all answered at once (Carion et al. 2020,
+    DETR). What embeds says by its ``added`` what attention adds to the places; to queries it adds ``queries`` (Q, D).
+    """
+
+    def __init__(
+        self, config: Any, *, embed: Any, encoder: Stack, queries: nn.Parameter, stack: Stack, head: nn.Module
+    ) -> None:
+        super().__init__()
+        self.config, self.mask = config, Mask()
+        self.embed, self.encoder = embed, encoder
+        self.queries, self.stack, self.head = queries, stack, head
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Any:
+        """What the head makes of each query's answer."""
+        context = _keyed(self, context)
+        return self.head(self.hidden(x, context), context)
+
+    def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """(B, Q, D)."""
+        context = _keyed(self, context)
+        source = _opened(self.embed, x, context)
+        source = replace(source, added=self.embed.added(source.places()))
+        memory = self.encoder(self.embed(x, source), source)
+        key = None if context.key is None else context.key.at(DECODER)
+        count, dim = self.queries.shape
+        asked = Context(
+            key=key,
+            added=self.queries.unsqueeze(0),
+            memory=memory,
+            memory_added=source.added,
+            memory_mask=memory_mask(source, context),
+        ).open((len(memory), count), x.device)
+        return self.stack(memory.new_zeros(len(memory), count, dim), asked)
+
+
+class Pyramid(nn.Module):
+    """Stages, each an embedding of what the last one made, as an image, and a stack over it: ``head(maps)`` of all that
+    they make (Xie et al. 2021, SegFormer)."""
+
+    def __init__(self, config: Any, *, stages: Sequence[tuple[nn.Module, Stack]], head: nn.Module) -> None:
+        super().__init__()
+        self.config, self.mask = config, Mask()
+        self.stages = nn.ModuleList(nn.ModuleDict({"embed": embed, "stack": stack}) for embed, stack in stages)
+        self.head = head
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """What the head makes of the maps."""
+        context = _keyed(self, context)
+        return self.head(self.maps(x, context), context)
+
+    def maps(self, x: Tensor, context: Context | None = None) -> list[Tensor]:
+        """(B, D, rows, columns) of each stage, the largest first."""
+        context, made = _keyed(self, context), []
+        for number, stage in enumerate(self.stages):
+            embed, stack = (cast(Any, stage)[name] for name in ("embed", "stack"))
+            own = replace(context, key=None if context.key is None else context.key.at(number))
+            own = _opened(embed, x, own)
+            grid = own.places().grid
+            assert grid is not None
+            x = stack(embed(x, own), own).mT.unflatten(2, grid)
+            made.append(x)
+        return made
+
+
 def _opened(embed: Any, x: Tensor, context: Context, mask: Mask | None = None) -> Context:
     """The context of a pass over x. What embeds other things than tokens says by its ``size(x)`` how many tokens it
     makes of them, (B, T), or by its ``places(x, context)`` also where they stand."""
     if hasattr(embed, "places"):
         places = embed.places(x, context)
+        if places.start is None:  # some are padding, which heads and cross-attention ask the context for
+            context = replace(context, positions=places.positions)
         return context.open((x.shape[0], places.length), x.device, mask, places)
     return context.open(embed.size(x) if hasattr(embed, "size") else (x.shape[0], x.shape[1]), x.device, mask)
 

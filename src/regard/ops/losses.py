@@ -51,6 +51,12 @@ def weighted_class_loss(logits: Tensor, targets: Tensor, weight: Tensor) -> Tens
     return F.cross_entropy(logits.float(), targets, weight)
 
 
+def map_loss(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
+    """Summed cross-entropy in nats over pixels; logits (B, V, H, W), targets (B, H, W) int64, ``ignored`` for those
+    without a label."""
+    return F.cross_entropy(logits.float(), targets, reduction="sum", ignore_index=ignored)
+
+
 def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Summed squared error; both of one shape."""
     return F.mse_loss(outputs.float(), targets.float(), reduction="sum")

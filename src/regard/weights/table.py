@@ -129,10 +129,10 @@ class Tie:
 @dataclass(frozen=True)
 class Drop:
     """Something stored that is no parameter (an index, a mask): not read, and written only if ``make`` can compute it
-    out of the model. A name that ends in a dot stands for all that begin with it."""
+    out of the model (None: this model has none). A name that ends in a dot stands for all that begin with it."""
 
     theirs: str
-    make: Callable[[Any], Tensor] | None = None
+    make: Callable[[Any], Tensor | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,9 @@ def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
             stored = _op(one).theirs([parameters[name].detach() for name in one.ours])
             made |= {name: tensor.contiguous() for name, tensor in zip(one.theirs, stored, strict=True)}
         elif isinstance(one, Drop) and one.make is not None:
-            made[one.theirs] = one.make(model).clone()  # one for each name: a file's tensors may not share memory
+            found = one.make(model)
+            # One for each name: a file's tensors may not share memory.
+            made |= {} if found is None else {one.theirs: found.clone()}
     return made
 
 

@@ -144,7 +144,7 @@ NYSTROMFORMER = Row(
     model_type="nystromformer",
     architecture="NystromformerForMaskedLM",
     kind="encoder",
-    # Through landmarks, and with a convolution that is wider than a token, the reference lets padding in; those parts have a test of their own.
+    # Through landmarks, and with a convolution wider than a token, the reference lets padding in: tested by themselves.
     config={**_SIZES, "num_landmarks": 7, "segment_means_seq_len": 7, "conv_kernel_size": 1},
     variants=heads("Nystromformer", pool={"architecture": "NystromformerModel"}, relu={"hidden_act": "relu"}),
     pad=1,

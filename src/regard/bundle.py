@@ -51,6 +51,8 @@ _TASKS = {
     "discriminate": "replaced-tokens",
     "ctc": "ctc",
     "contrast": "contrast",
+    "spectrum": "speech",
+    "vocoder": "vocoder",
 }
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
     from regard.embed.convolution import FeatureMap, ResidualNet
     from regard.embed.frames import Convolution, Frames
     from regard.embed.patches import GridPositions, OverlappingPatches, Patches, VisiblePatches
-    from regard.embed.tokens import Axial, Learned, Sinusoidal, Tokens, Widened
+    from regard.embed.spectra import Spectra
+    from regard.embed.tokens import Axial, Learned, ScaledSinusoidal, Sinusoidal, Tokens, Widened
     from regard.embed.waves import Spans, Waves
 
 __all__ = [
@@ -27,6 +28,8 @@ __all__ = [
     "Convolution",
     "Frames",
     "Waves",
+    "Spectra",
+    "ScaledSinusoidal",
     "Spans",
 ]
 
@@ -35,6 +38,7 @@ _WHERE |= dict.fromkeys(("Patches", "GridPositions", "VisiblePatches", "Overlapp
 _WHERE |= dict.fromkeys(("Convolution", "Frames"), "embed.frames")
 _WHERE |= dict.fromkeys(("Waves", "Spans"), "embed.waves")
 _WHERE |= dict.fromkeys(("FeatureMap", "ResidualNet"), "embed.convolution")
+_WHERE |= {"Spectra": "embed.spectra", "ScaledSinusoidal": "embed.tokens"}
 
 
 def __getattr__(name: str) -> Any:

@@ -114,6 +114,20 @@ class Sinusoidal(nn.Module):
         return self._tables[device]
 
 
+class ScaledSinusoidal(Sinusoidal):
+    """Sines and cosines by turns, times a learned number (Li et al. 2019, section 3.2).
+
+    Places (B|1, T) -> (B|1, T, D).
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__(dim)
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, places: Places) -> Tensor:
+        return super().forward(places).unflatten(-1, (2, -1)).transpose(-1, -2).flatten(-2) * self.scale
+
+
 class Axial(nn.Module):
     """A vector for each position of a grid, one part for its row, the other for its column (Kitaev et al. 2020): far
     fewer numbers than positions. Places (B|1, T) -> (B|1, T, D)."""

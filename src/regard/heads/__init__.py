@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from regard.heads.images import Codes, Pixels, Restore, Taught
     from regard.heads.language import Capped, Language, Transform
     from regard.heads.segment import ClassifyMaps, LastMap, Segment
+    from regard.heads.spectrum import Spectrum
     from regard.heads.tokens import Discriminate, Span, Tag
+    from regard.heads.vocoder import Vocoder
     from regard.heads.weights import Weights
 
 __all__ = [
@@ -32,6 +34,8 @@ __all__ = [
     "Restore",
     "Taught",
     "CTC",
+    "Spectrum",
+    "Vocoder",
     "Contrast",
     "Detect",
     "ClassifyMaps",
@@ -63,6 +67,8 @@ _WHERE = {
     "Weights": "heads.weights",
     "Taught": "heads.images",
     "CTC": "heads.ctc",
+    "Spectrum": "heads.spectrum",
+    "Vocoder": "heads.vocoder",
     "Contrast": "heads.contrast",
 }
 

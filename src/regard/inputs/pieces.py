@@ -142,7 +142,7 @@ def _bpe(model: spm.Model, pieces: list[Piece]) -> dict[str, Any]:
 
 
 def _template(parts: str) -> list[dict[str, Any]]:
-    """"<s> A </s> B:1" as the library spells it; the number after a colon is the kind of what it stands by."""
+    """ "<s> A </s> B:1" as the library spells it; the number after a colon is the kind of what it stands by."""
     steps = []
     for part in parts.split():
         name, _, kind = part.partition(":")

@@ -20,7 +20,8 @@ _MODULES: dict[str, str] = {
         "ViT", "DeiT", "Beit", "Segformer", "Detr", "Yolos", "Bit", "CLIP", "Siglip", "Blip", "ImageGPT",
     )
     for end in ("ImageProcessor", "FeatureExtractor")
-} | {"WhisperFeatureExtractor": "audio", "Speech2TextFeatureExtractor": "audio"}  # fmt: skip
+} | {"WhisperFeatureExtractor": "audio", "Speech2TextFeatureExtractor": "audio", "Wav2Vec2FeatureExtractor":
+     "waveform"}  # fmt: skip
 
 
 class Processor(Protocol):

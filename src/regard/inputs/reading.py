@@ -14,7 +14,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from regard import limits
 from regard.errors import BadFileError
-from regard.inputs import charsmap, foreign, gguf, pieces, tiktoken
+from regard.inputs import charsmap, foreign, gguf, letters, pieces, tiktoken
 from regard.inputs.charsmap import Prepare
 from regard.inputs.template import Template, probe, processor
 from regard.weights.gguf.container import is_gguf, open_file
@@ -114,6 +114,8 @@ def _chosen(path: Path) -> Path:
 def _read(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
     if path.suffix == ".txt":
         return _bert(path, settings)
+    if path.name == "vocab.json" and not (path.parent / "merges.txt").is_file():
+        return _built(path, lambda: letters.load(path, settings, VALUES))
     if path.name.removesuffix(".json") in ("vocab", "encoder", "merges") or path.suffix == ".bpe":
         return _gpt2(path.parent)
     return _json(path)

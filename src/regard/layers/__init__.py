@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from regard.layers.blocks import BlockSparseAttention
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
     from regard.layers.chunks import ChunkAttention, Cut, HashedAttention, SharedQK
-    from regard.layers.context import Context, Places
+    from regard.layers.context import Context, Places, Voice
     from regard.layers.convolution import ConvolutionalPositions, Convolved
     from regard.layers.disentangled import Disentangled
     from regard.layers.everywhere import WindowAttention
@@ -57,6 +57,7 @@ __all__ = [
     "Ring",
     "Context",
     "Places",
+    "Voice",
     "Experts",
     "GatedExperts",
     "GroupRouter",
@@ -121,6 +122,7 @@ _WHERE = {
     "Ring": "layers.cache",
     "Context": "layers.context",
     "Places": "layers.context",
+    "Voice": "layers.context",
     "Experts": "layers.experts",
     "GatedExperts": "layers.experts",
     "GroupRouter": "layers.experts",

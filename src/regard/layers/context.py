@@ -20,6 +20,15 @@ HEAD, DECODER = -1, -2  # places in the tree of keys beside the layers, which co
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Voice:
+    """vector (B, E) of each row's speaker. key: randomness that a decoder of speech has in evaluation too; None: it has
+    none."""
+
+    vector: Tensor
+    key: Key | None = None
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Context:
     """What the sublayers are told besides x.
 
@@ -31,6 +40,7 @@ class Context:
     masked       (B, P) bool, patches of an image or frames of sound whose content is hidden (masked modelling)
     sizes        (B, 2) int64, height and width in pixels of each image of a padded batch; None: all fill their place
     added        (B|1, T, D) what attention adds to x before q and k; ``memory_added`` (B|1, S, D), to the memory
+    voice        who speaks, for a decoder of speech
     memory       (B, S, D) what cross-attention looks at, ``memory_mask`` who may see which of it
     cache        what attention remembers of earlier calls; it is written to
     key          randomness of this pass; None means evaluation: nothing is dropped
@@ -46,6 +56,7 @@ class Context:
     sizes: Tensor | None = None
     added: Tensor | None = None
     memory_added: Tensor | None = None
+    voice: Voice | None = None
     memory: Tensor | None = None
     memory_mask: Mask = field(default_factory=Mask)
     cache: Cache | None = None

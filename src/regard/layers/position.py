@@ -173,18 +173,21 @@ class Buckets(Position):
 
 
 class ShawRelative(Position):
-    """Relative key embeddings (Shaw et al. 2018, eq. 4): q . a[clip(j - i)], shared by the heads. keys (2 M + 1, K)."""
+    """Relative key embeddings (Shaw et al. 2018, eq. 4): q . a[clip(j - i)], shared by the heads. keys (2 M + 1, K).
 
-    def __init__(self, head_dim: int, *, furthest: int) -> None:
+    behind: how far back keys are told apart, where that is another distance than ahead.
+    """
+
+    def __init__(self, head_dim: int, *, furthest: int, behind: int | None = None) -> None:
         super().__init__()
-        self.furthest = furthest
-        self.keys = nn.Parameter(torch.zeros(2 * furthest + 1, head_dim))
+        self.furthest, self.behind = furthest, furthest if behind is None else behind
+        self.keys = nn.Parameter(torch.zeros(self.furthest + self.behind + 1, head_dim))
 
     def prepare(self, q: Places, k: Places) -> Prepared:
         return _Looked(lambda q, own: (q @ self.keys.T) * own.scale, self._index, q, k)
 
     def _index(self, q: Places, k: Places) -> Tensor:
-        return (-_distances(q, k)).clamp(-self.furthest, self.furthest) + self.furthest
+        return (-_distances(q, k)).clamp(-self.behind, self.furthest) + self.behind
 
 
 class _Looked(Prepared):

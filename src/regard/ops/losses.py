@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -94,3 +95,23 @@ def contrastive_loss(guesses: Tensor, truth: Tensor, others: Tensor, temperature
     same = (others == truth.unsqueeze(1)).all(-1)
     logits = logits.masked_fill(F.pad(same, (1, 0)), float("-inf"))
     return F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=logits.device), reduction="sum")
+
+
+def stop_loss(logits: Tensor, stops: Tensor, weight: float) -> Tensor:
+    """Summed nats of where a sound ends, its one end among many frames counted ``weight`` times; both of one shape."""
+    times = torch.full((), weight, device=logits.device)
+    return F.binary_cross_entropy_with_logits(logits.float(), stops.float(), pos_weight=times, reduction="sum")
+
+
+def guided_attention_loss(weights: Tensor, targets: Sequence[int], sources: Sequence[int], spread: float) -> Tensor:
+    """How far attention strays from the diagonal, summed over all that counts (Tachibana et al. 2017, section 3.2).
+
+    weights (B, N, T, S) of N heads, of which each row's first ``targets`` and ``sources`` count.
+    """
+    found = []
+    for row, target, source in zip(weights, targets, sources, strict=True):
+        t = torch.arange(target, device=weights.device).unsqueeze(1) / target
+        s = torch.arange(source, device=weights.device) / source
+        far = 1.0 - torch.exp(-((s - t) ** 2) / (2 * spread**2))
+        found.append((row[:, :target, :source] * far).sum())
+    return torch.stack(found).sum()

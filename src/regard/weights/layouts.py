@@ -114,3 +114,16 @@ class _PairedColumns:
 
 
 paired_columns = _PairedColumns()
+
+
+class _Flipped:
+    """Rows that stand in the opposite order."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.flip(0) for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [t.flip(0) for t in theirs]
+
+
+flipped = _Flipped()

@@ -279,13 +279,13 @@ def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie
             elif all(name in parameters and name not in filled for name in made.ours):
                 filled.update(made.ours)
                 op = made.op(model.config) if callable(made.op) else made.op
-                yield Row(tuple(_numbered(made.theirs, len(parameters[made.ours[0]]))), made.ours, op)
+                yield Row(tuple(_numbered(made.theirs, parameters[made.ours[0]])), made.ours, op)
 
 
-def _numbered(names: Names, count: int) -> Iterator[str]:
+def _numbered(names: Names, ours: Tensor) -> Iterator[str]:
     """``#`` counted through the experts that our one tensor holds."""
     for name in names:
-        yield from (name.replace("#", str(number)) for number in range(count)) if "#" in name else (name,)
+        yield from (name.replace("#", str(number)) for number in range(len(ours))) if "#" in name else (name,)
 
 
 def _at(one: Row | Tie | Drop, layer: int, written: str, prefix: str) -> Row | Tie | Drop:

@@ -349,7 +349,7 @@ def _full(folder: Path, send) -> None:
 def test_the_order_is_the_same_from_any_place():
     first, second = job().feed, job().feed
     place = Place()
-    for _ in range(30):
+    for _ in range(50):
         wanted = [(batch.ids, batch.tokens.tolist()) for batch in first.batches(place)]
         assert [(batch.ids, batch.tokens.tolist()) for batch in second.batches(place)] == wanted
         second = Feed(Task(), toy_training.rows(), CONFIG.batch, seed=CONFIG.seed)

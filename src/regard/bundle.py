@@ -234,7 +234,9 @@ def _task(data: dict[str, Any], model: Any) -> str:
 
 
 def _usual(model: Any) -> str:
-    """What a model with this head is for; one that predicts tokens, by who sees whom."""
+    """What a model with this head is for, unless it says so itself; one that predicts tokens, by who sees whom."""
+    if hasattr(model, "task"):
+        return model.task
     head = getattr(model.config, "head", "language")
     if head in _TASKS:
         return _TASKS[head]

@@ -66,7 +66,7 @@ class Case:
     @property
     def writes_text(self) -> bool:
         """Whether it predicts next tokens."""
-        generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel")
+        generative = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration", "MTModel", "ForCausalImageModeling")
         return self.kind != "encoder" and self.architecture.endswith(generative)
 
     @property

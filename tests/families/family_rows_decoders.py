@@ -326,7 +326,23 @@ DEEPSEEK_V3 = Row(
     batched=_EXPERTS,
 )
 
+IMAGEGPT = Row(
+    model_type="imagegpt",
+    architecture="ImageGPTForCausalImageModeling",
+    config={
+        "vocab_size": VOCAB + 1,  # the last begins an image and is never predicted
+        "n_embd": 21,
+        "n_layer": DEPTH,
+        "n_head": 3,
+        "n_positions": CONTEXT,
+        "n_inner": 17,
+        **_NO_TOKENS,
+    },
+    variants={"unnamed": {"n_inner": None, "activation_function": "gelu_new"}},
+)
+
 ROWS = (
     *(GPT2, QWEN3, LLAMA, MISTRAL, QWEN2, GPT_NEOX, GPTJ, BLOOM, OPT, GPT_NEO, PHI, OPENAI_GPT),
     *(GEMMA2, GEMMA3, OLMO2, MIXTRAL, QWEN3_MOE, PHI3, DEEPSEEK_V3),
+    IMAGEGPT,
 )

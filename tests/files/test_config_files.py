@@ -56,7 +56,12 @@ def read(name: str, data: dict[str, Any]) -> Any:
     return models.read(name, data, "config.json")
 
 
-@pytest.mark.parametrize("name", models.families())
+# Families whose settings stand in sections, which tests/families/test_image_text.py goes through.
+SECTIONS = ("blip", "clip", "siglip", "vision_encoder_decoder")
+FLAT = [name for name in models.families() if name not in SECTIONS]
+
+
+@pytest.mark.parametrize("name", FLAT)
 def test_a_size_that_lies_is_refused_by_its_key(name):
     good = written(name)
     assert read(name, good) == models.family(name).Config()
@@ -107,7 +112,9 @@ def test_fractions_must_be_numbers(name):
 
 
 def test_heads_that_do_not_divide_are_refused():
-    for name in models.families():
+    for name in FLAT:
+        if name == "vq":  # which attends to nothing
+            continue
         good = written(name)
         keys = ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads")
         key = next((key for key in keys if key in good), None)

@@ -6,8 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from regard.embed.codes import Codebook, Convolved
     from regard.embed.convolution import FeatureMap, ResidualNet
     from regard.embed.frames import Convolution, Frames
+    from regard.embed.painted import TextThenGrid
     from regard.embed.patches import GridPositions, OverlappingPatches, Patches, VisiblePatches
     from regard.embed.spectra import Spectra
     from regard.embed.tokens import Axial, Learned, ScaledSinusoidal, Sinusoidal, Tokens, Widened
@@ -31,6 +33,9 @@ __all__ = [
     "Spectra",
     "ScaledSinusoidal",
     "Spans",
+    "Codebook",
+    "Convolved",
+    "TextThenGrid",
 ]
 
 _WHERE: dict[str, str] = dict.fromkeys(("Tokens", "Axial", "Learned", "Sinusoidal", "Widened"), "embed.tokens")
@@ -39,6 +44,7 @@ _WHERE |= dict.fromkeys(("Convolution", "Frames"), "embed.frames")
 _WHERE |= dict.fromkeys(("Waves", "Spans"), "embed.waves")
 _WHERE |= dict.fromkeys(("FeatureMap", "ResidualNet"), "embed.convolution")
 _WHERE |= {"Spectra": "embed.spectra", "ScaledSinusoidal": "embed.tokens"}
+_WHERE |= {"Codebook": "embed.codes", "Convolved": "embed.codes", "TextThenGrid": "embed.painted"}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,9 +9,11 @@ if TYPE_CHECKING:
     from regard.heads.classify import Choice, Classify, Pool, Score
     from regard.heads.contrast import Contrast
     from regard.heads.ctc import CTC
+    from regard.heads.deconvolved import Deconvolved
     from regard.heads.detect import Detect, Layers
     from regard.heads.images import Codes, Pixels, Restore, Taught
     from regard.heads.language import Capped, Language, Transform
+    from regard.heads.pairs import AttentionPool, Pairs, SigmoidPairs, Vector
     from regard.heads.segment import ClassifyMaps, LastMap, Segment
     from regard.heads.spectrum import Spectrum
     from regard.heads.tokens import Discriminate, Span, Tag
@@ -43,6 +45,11 @@ __all__ = [
     "Segment",
     "Layers",
     "Weights",
+    "Deconvolved",
+    "AttentionPool",
+    "Pairs",
+    "SigmoidPairs",
+    "Vector",
 ]
 
 _WHERE = {
@@ -56,6 +63,10 @@ _WHERE = {
     "Capped": "heads.language",
     "Language": "heads.language",
     "Transform": "heads.language",
+    "AttentionPool": "heads.pairs",
+    "Pairs": "heads.pairs",
+    "SigmoidPairs": "heads.pairs",
+    "Vector": "heads.pairs",
     "Codes": "heads.images",
     "Pixels": "heads.images",
     "Restore": "heads.images",
@@ -70,6 +81,7 @@ _WHERE = {
     "Spectrum": "heads.spectrum",
     "Vocoder": "heads.vocoder",
     "Contrast": "heads.contrast",
+    "Deconvolved": "heads.deconvolved",
 }
 
 

@@ -43,6 +43,16 @@ def normal(std: float, *, outputs: float | None = None) -> Rule:
     return rule
 
 
+def filters() -> Rule:
+    """Normal, a filter with deviation sqrt(2 / its inputs) (He et al. 2015), anything else 1 / sqrt(its width)."""
+
+    def rule(name: str, parameter: nn.Parameter, generator: torch.Generator) -> Tensor:
+        std = (2 / parameter[0].numel()) ** 0.5 if parameter.dim() > 2 else parameter.shape[-1] ** -0.5
+        return torch.empty_like(parameter).normal_(0.0, std, generator=generator)
+
+    return rule
+
+
 def xavier(embedding: float) -> Rule:
     """Glorot and Bengio 2010's uniform for matrices, normal with deviation ``embedding`` for what is looked up."""
 

@@ -114,7 +114,7 @@ def check_experts(config: Any) -> Iterator[Problem]:
     yield from between(config, 1, config.experts, "top")
 
 
-def every(config: Gpt, *, bias: bool = False, output_bias: bool = False) -> Any:
+def every(config: Any, *, bias: bool = False, output_bias: bool = False) -> Any:
     """The projection of heads that divide the width, each with keys of its own."""
     head_dim = config.dim // config.heads
     return layers.Grouped(

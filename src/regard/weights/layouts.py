@@ -127,3 +127,16 @@ class _Flipped:
 
 
 flipped = _Flipped()
+
+
+class _Single:
+    """Matrices of one row, stored as vectors."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t[0] for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        return [t.unsqueeze(0) for t in theirs]
+
+
+single = _Single()

@@ -1,0 +1,78 @@
+"""Models of images and texts of the family table."""
+
+from __future__ import annotations
+
+from family_rows import DEPTH, VOCAB, Case, Row
+
+_SIZES = {"num_hidden_layers": DEPTH, "num_attention_heads": 3, "intermediate_size": 17}
+_WIDTH = {"projection_dim": 13}
+_TEXT = {**_SIZES, "vocab_size": VOCAB, "hidden_size": 21, "max_position_embeddings": 19}
+_IMAGE = {**_SIZES, "hidden_size": 33, "num_hidden_layers": 3, "image_size": 35, "patch_size": 7}
+END = VOCAB - 1  # the token that ends a text: the largest, as the oldest files have it
+
+CLIP = Row(
+    model_type="clip",
+    architecture="CLIPModel",
+    config={
+        "text_config": {**_TEXT, **_WIDTH, "eos_token_id": END},
+        "vision_config": {**_IMAGE, **_WIDTH},
+        "projection_dim": 13,
+    },
+    variants={
+        "old": {
+            "text_config": {**_TEXT, **_WIDTH, "eos_token_id": 2, "hidden_act": "gelu"},
+            "vision_config": {**_IMAGE, **_WIDTH, "hidden_act": "gelu", "patch_size": 5},
+        },
+    },
+)
+CLIP_TEXT = Row(
+    model_type="clip_text_model",
+    architecture="CLIPTextModelWithProjection",
+    config={**_TEXT, **_WIDTH, "eos_token_id": END},
+)
+CLIP_VISION = Row(
+    model_type="clip_vision_model",
+    architecture="CLIPVisionModelWithProjection",
+    config={**_IMAGE, **_WIDTH},
+)
+SIGLIP = Row(
+    model_type="siglip",
+    architecture="SiglipModel",
+    config={
+        "text_config": {**_TEXT, "hidden_size": 33},
+        "vision_config": _IMAGE,
+    },
+    variants={
+        "narrow": {"text_config": {**_TEXT, "projection_size": 33, "hidden_act": "gelu"}, "vision_config": _IMAGE},
+    },
+)
+_BERT = {**_SIZES, "vocab_size": VOCAB, "hidden_size": 21, "max_position_embeddings": 29}
+_BERT |= {"bos_token_id": 2, "sep_token_id": 9, "eos_token_id": 9, "pad_token_id": 0}
+BLIP = Row(
+    model_type="blip",
+    architecture="BlipForConditionalGeneration",
+    kind="seq2seq",
+    config={"text_config": _BERT, "vision_config": {**_IMAGE, "num_attention_heads": 11}},
+    variants={
+        "answer": {"architecture": "BlipForQuestionAnswering", "text_config": {**_BERT, "hidden_size": 33}},
+        "relu": {
+            "text_config": {**_BERT, "hidden_act": "relu", "attention_probs_dropout_prob": 0.1},
+            "vision_config": {**_IMAGE, "hidden_act": "gelu_new", "patch_size": 5},
+        },
+    },
+)
+CAPTIONS = (BLIP,)
+PAIRS = (CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP)
+
+
+def cases(*rows: Row) -> list[Case]:
+    """Each row and its variants; a case is one object, whichever test asks for it."""
+    found = []
+    for row in rows:
+        if row not in _CASES:
+            _CASES[row] = [Case(row), *(Case(row, variant) for variant in row.variants)]
+        found += _CASES[row]
+    return found
+
+
+_CASES: dict[Row, list[Case]] = {}

@@ -1,0 +1,221 @@
+"""Models of images and texts against the reference implementation, on random weights and prime sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from family_rows import Case
+from family_rows_image_text import END, PAIRS, cases
+from family_twins import Twins, read, some_tokens
+from torch import Tensor
+from torch.testing import assert_close
+
+from regard.layers import Context
+from regard.weights import folder as files
+from regard.weights import table
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:transformers", "ignore::FutureWarning:transformers")
+
+
+def over(*rows: Any, both: bool = False) -> pytest.MarkDecorator:
+    found = [case for case in cases(*rows) if not both or case.architecture in ("CLIPModel", "SiglipModel")]
+    return pytest.mark.parametrize("case", found, ids=[case.name for case in found])
+
+
+def pictures(count: int, *sides: int, seed: int = 1) -> Tensor:
+    return torch.randn(count, 3, *(sides or (35, 35)), generator=torch.Generator().manual_seed(seed))
+
+
+def texts(count: int, length: int, seed: int = 1) -> Tensor:
+    """Rows that end as texts do."""
+    rows = some_tokens(count, length, seed=seed).clamp(max=END - 1)
+    rows[:, -1] = END
+    return rows
+
+
+def given(twins: Twins) -> dict[str, Tensor]:
+    """What the model takes, by the reference's names."""
+    made = {"input_ids": texts(5, 13), "pixel_values": pictures(5)}
+    if twins.model.text is None:
+        del made["input_ids"]
+    if twins.model.image is None:
+        del made["pixel_values"]
+    return made
+
+
+def vectors(twins: Twins, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Ours, of length 1 where the reference's are."""
+    made = {}
+    if "input_ids" in inputs:
+        made["text_embeds"] = twins.model.texts(inputs["input_ids"])
+    if "pixel_values" in inputs:
+        made["image_embeds"] = twins.model.images(inputs["pixel_values"])
+    both = len(made) == 2
+    return {key: torch.nn.functional.normalize(one, dim=-1) if both else one for key, one in made.items()}
+
+
+@over(*PAIRS)
+@torch.no_grad()
+def test_outputs(case: Case, twins: Twins) -> None:
+    inputs = given(twins)
+    expected = twins.reference(**inputs)
+    for key, found in vectors(twins, inputs).items():
+        assert_close(found, getattr(expected, key))
+    if len(inputs) == 2:
+        logits = twins.model(inputs["input_ids"], inputs["pixel_values"])
+        assert_close(logits, expected.logits_per_text)
+        assert_close(logits.T, expected.logits_per_image)
+
+
+@over(*PAIRS)
+@torch.no_grad()
+def test_images_of_other_sides(case: Case, twins: Twins) -> None:
+    if twins.model.image is None:
+        return
+    for sides in ((47, 35), (29, 61), (36, 41)):
+        images = pictures(2, *sides)
+        inputs = {**given(twins), "pixel_values": images, "interpolate_pos_encoding": True}
+        found = twins.model.images(images)
+        found = torch.nn.functional.normalize(found, dim=-1) if len(given(twins)) == 2 else found
+        assert_close(found, twins.reference(**inputs).image_embeds)
+
+
+@over(*PAIRS)
+@torch.no_grad()
+def test_hidden_states(case: Case, twins: Twins) -> None:
+    inputs = given(twins)
+    reference = twins.reference
+    parts = {"text": ("text_model", "input_ids"), "image": ("vision_model", "pixel_values")}
+    for side, (name, key) in parts.items():
+        if key not in inputs:
+            continue
+        found = getattr(reference, name)(inputs[key], output_hidden_states=True)
+        tower = getattr(twins.model, side)
+        with states(tower.stack) as heard:
+            tower(inputs[key])
+        assert len(heard) == len(found.hidden_states) + 1
+        for mine, other in zip(heard, [*found.hidden_states, found.last_hidden_state], strict=True):
+            assert_close(mine, other)
+
+
+@contextmanager
+def states(stack: Any) -> Iterator[list[Tensor]]:
+    """What goes into the first block, comes out of each, and comes out of the whole stack."""
+    heard: list[Tensor] = []
+    handles = [stack.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0]))]
+    handles += [block.register_forward_hook(lambda _, inputs, out: heard.append(out)) for block in stack.blocks]
+    handles.append(stack.register_forward_hook(lambda _, inputs, out: heard.append(out)))
+    yield heard
+    for handle in handles:
+        handle.remove()
+
+
+@over(*PAIRS, both=True)
+def test_loss(case: Case, twins: Twins) -> None:
+    inputs = given(twins)
+    expected = twins.reference(**inputs, return_loss=True).loss
+    found = twins.model.head.loss(twins.model(inputs["input_ids"], inputs["pixel_values"])) / 5
+    assert_close(found, expected)
+    (mine,) = torch.autograd.grad(found, twins.model.head.scale)
+    (other,) = torch.autograd.grad(expected, twins.reference.logit_scale)
+    assert_close(mine, other)
+
+
+@over(*PAIRS)
+@torch.no_grad()
+def test_padding(case: Case, twins: Twins) -> None:
+    """A text or image gets beside others what it gets alone, to the bit where texts are as long as they are."""
+    model = twins.model
+    if model.image is not None:
+        images = pictures(3)
+        together = model.images(images)
+        for row in range(3):
+            assert_close(model.images(images[row : row + 1])[0], together[row])
+    if model.text is None:
+        return
+    several = [texts(1, length, seed=length)[0].tolist() for length in (13, 5, 2)]
+    tokens, context = model.rows(several)
+    together = model.texts(tokens, context)
+    for row, text in zip(together, several, strict=True):
+        alone, its_context = model.rows([text])
+        assert_close(model.texts(alone, its_context)[0], row)
+    if model.fill is None:
+        other = torch.where(context.positions < 0, 17, tokens)
+        assert torch.equal(model.texts(other, context), together)
+        kept, unpadded = model.rows([several[1]])
+        assert torch.equal(kept, torch.tensor([several[1]])) and unpadded.positions is None
+
+
+@over(*PAIRS, both=True)
+@torch.no_grad()
+def test_texts_are_laid_out_as_the_reference_wants_them(case: Case, twins: Twins) -> None:
+    longest = twins.model.config.context
+    several = [texts(1, length, seed=length)[0].tolist() for length in (13, 5, longest + 4)]
+    tokens, context = twins.model.rows(several)
+    found = torch.nn.functional.normalize(twins.model.texts(tokens, context), dim=-1)
+    for row, text in zip(found, several, strict=True):
+        text = text if len(text) <= longest else [*text[: longest - 1], text[-1]]
+        filled = text if twins.model.fill is None else text + [1] * (longest - len(text))
+        inputs = {"input_ids": torch.tensor([filled]), "pixel_values": pictures(1)}
+        assert_close(row, twins.reference(**inputs).text_embeds[0])
+
+
+@over(*PAIRS)
+def test_back(case: Case, twins: Twins, tmp_path: Path) -> None:
+    """The reference reads what we write, sharded, bit for bit; and we read its shards."""
+    twins.reference.save_pretrained(tmp_path / "theirs", max_shard_size="5KB")
+    model, module = read(tmp_path / "theirs")
+    out = tmp_path / "ours"
+    out.mkdir()
+    files.write(out, table.write(module.TABLE, model), shard=5_000)
+    assert len(list(out.glob("*.safetensors"))) > 1
+    (out / "config.json").write_text(json.dumps(module.write(model.config)))
+    again, info = type(twins.reference).from_pretrained(out, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    for key, tensor in twins.reference.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
+    held(twins.reference.config.to_dict(), again.config.to_dict())
+
+
+# Which tokens begin, end and pad is the tokenizer's to say; a vision tower's width is said beside it.
+NOT_THE_MODELS = ("architectures", "_name_or_path", "dtype", "transformers_version", "initializer_range")
+NOT_THE_MODELS += ("pad_token_id", "sep_token_id", "eos_token_id", "bos_token_id", "problem_type")
+
+
+def held(expected: dict, found: dict) -> None:
+    """Every setting that says something of the model is there again."""
+    for key, value in expected.items():
+        if isinstance(value, dict) and isinstance(found.get(key), dict):
+            held(value, found[key])
+        elif key not in NOT_THE_MODELS and value is not None:
+            assert found[key] == value, key
+
+
+@over(*PAIRS)
+def test_config_round_trip(case: Case, twins: Twins) -> None:
+    module, config = twins.module, twins.model.config
+    assert module.read(json.loads(json.dumps(module.write(config))), "config.json") == config
+
+
+@over(*PAIRS)
+def test_every_weight_is_trained(case: Case, twins: Twins) -> None:
+    model, inputs = twins.model.train(), given(twins)
+    made = vectors(twins, inputs)
+    loss = model.head.loss(model.head(*made.values())) if len(made) == 2 else next(iter(made.values())).square().sum()
+    gradients = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    model.eval()
+    for (name, _), gradient in zip(model.named_parameters(), gradients, strict=True):
+        assert gradient is not None and gradient.ne(0).any(), name
+
+
+@over(*PAIRS, both=True)
+def test_a_key_that_is_given_reaches_both_towers(case: Case, twins: Twins) -> None:
+    context = Context(positions=torch.arange(13).unsqueeze(0))
+    inputs = given(twins)
+    assert_close(twins.model.texts(inputs["input_ids"], context), twins.model.texts(inputs["input_ids"]))

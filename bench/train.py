@@ -1,6 +1,6 @@
 """One training step (forward, backward, AdamW) of regard beside transformers and a plain torch.nn stack.
 
-    python bench/train.py                      # all workloads, five rounds
+    python bench/train.py                      # all workloads in float32, five rounds
     python bench/train.py gpt-50k --rounds 3
 
 Each measurement is a process of its own, one at a time, the systems taking turns; medians over the rounds. Tokens are
@@ -29,6 +29,7 @@ class Workload:
     causal: bool
     lengths: tuple[int, ...]  # tokens of each text in the batch
     dropout: float = 0.0
+    bfloat16: bool = False  # the products of all three systems, by autocast
     depth: int = 6
     dim: int = 384
     heads: int = 6
@@ -56,6 +57,9 @@ WORKLOADS = {
     "gpt-50k": Workload(50_304, True, (256,) * 16),
     "gpt-8k-dropout": Workload(8_000, True, (256,) * 16, dropout=0.1),
     "bert-mixed": Workload(30_522, False, MIXED),
+    # Only for processors with instructions for it; others take many times as long.
+    "gpt-8k-bfloat16": Workload(8_000, True, (256,) * 16, bfloat16=True),
+    "gpt-50k-bfloat16": Workload(50_304, True, (256,) * 16, bfloat16=True),
 }
 
 
@@ -69,7 +73,7 @@ def main() -> None:
     if arguments.worker:
         print(json.dumps(measure(arguments.worker, WORKLOADS[arguments.workloads[0]], arguments.steps)))
         return
-    for name in arguments.workloads or WORKLOADS:
+    for name in arguments.workloads or [name for name, workload in WORKLOADS.items() if not workload.bfloat16]:
         compare(name, arguments.rounds, arguments.steps)
 
 
@@ -103,7 +107,12 @@ def measure(system: str, workload: Workload, steps: int) -> dict[str, float]:
     import torch
 
     torch.manual_seed(0)
-    step = {"regard": regard_step, "transformers": transformers_step, "torch.nn": plain_step}[system](workload)
+    bare = {"regard": regard_step, "transformers": transformers_step, "torch.nn": plain_step}[system](workload)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16, enabled=workload.bfloat16):
+            bare()
+
     step()
     times = []
     for _ in range(steps):
@@ -112,14 +121,15 @@ def measure(system: str, workload: Workload, steps: int) -> dict[str, float]:
         times.append(time.perf_counter() - began)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024 if sys.platform == "linux" else 1 << 20)
     seconds = statistics.median(times)
-    return {"seconds": seconds, "share": workload.products / seconds / peak(), "megabytes": memory}
+    return {"seconds": seconds, "share": workload.products / seconds / peak(workload.bfloat16), "megabytes": memory}
 
 
-def peak() -> float:
-    """Operations a second of a large float32 product, the best of several."""
+def peak(bfloat16: bool) -> float:
+    """Operations a second of a large product in the precision of the workload, the best of several."""
     import torch
 
-    a, b = torch.randn(4096, 1536), torch.randn(1536, 1536)
+    dtype = torch.bfloat16 if bfloat16 else torch.float32
+    a, b = torch.randn(4096, 1536, dtype=dtype), torch.randn(1536, 1536, dtype=dtype)
     best = 0.0
     for _ in range(8):
         began = time.perf_counter()

@@ -31,6 +31,34 @@ def test_other_types_pass(dtype):
         assert linear(x, weight).dtype == dtype
 
 
+@pytest.mark.parametrize("shape", [(7,), (1, 7), (3, 7), (2, 11, 7), (0, 7)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_gradients_are_those_of_pytorch(shape, bias):
+    found = []
+    for product in (linear, F.linear):
+        torch.manual_seed(5)
+        x, weight = torch.randn(shape, requires_grad=True), torch.randn(13, 7, requires_grad=True)
+        offset = torch.randn(13, requires_grad=True) if bias else None
+        product(x, weight, offset).sin().sum().backward()
+        found.append([each.grad for each in (x, weight, offset) if each is not None])
+    torch.testing.assert_close(*found)
+
+
+def test_gradients_have_gradients():
+    x, weight = (torch.randn(shape, dtype=torch.float32, requires_grad=True) for shape in ((3, 7), (13, 7)))
+    found = []
+    for product in (linear, F.linear):
+        (slope,) = torch.autograd.grad(product(x, weight).sin().sum(), x, create_graph=True)
+        found.append(torch.autograd.grad(slope.square().mean(), weight)[0])
+    torch.testing.assert_close(*found)
+
+
+def test_only_what_is_asked_for_gets_a_gradient():
+    x, weight = torch.randn(3, 7), torch.randn(13, 7, requires_grad=True)
+    linear(x, weight).sum().backward()
+    assert x.grad is None and weight.grad is not None
+
+
 def test_a_layer_learns():
     layer = Linear(7, 13)
     layer(torch.randn(3, 7)).sum().backward()

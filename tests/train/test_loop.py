@@ -193,10 +193,14 @@ def test_recomputed_blocks_give_the_same_gradients():
     assert "forward" not in vars(model.blocks[0])
 
 
-def test_what_the_machine_lacks_is_refused():
+def test_what_the_machine_lacks_is_refused(monkeypatch):
     with pytest.raises(ConfigError, match="no device"):
         machine.resolve(MachineConfig(device="cuda:77"))
+    narrow = MachineConfig(device="cpu", precision="bfloat16")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     with pytest.raises(ConfigError, match="bfloat16"):
-        machine.resolve(MachineConfig(device="cpu", precision="bfloat16"))
+        machine.resolve(narrow)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": True})
+    assert machine.resolve(narrow).precision == "bfloat16"
     found = machine.resolve(MachineConfig())
     assert found.device != "auto" and found.threads == torch.get_num_threads()

@@ -76,7 +76,8 @@ class CausalLMTask:
         return collate(samples, ids)
 
     def loss(self, model: nn.Module, batch: Batch, key: Key | None) -> Tensor:
-        side: dict[int, Any] = {}
+        # Experts share their load over the tokens of a micro-batch: only training asks for it.
+        side: dict[int, Any] | None = None if key is None else {}
         loss = head_of(model).loss(self._rows(model, batch, key, side), batch.labels)
         return loss + batch.count * side_loss(model.config, side) if side else loss
 

@@ -107,15 +107,15 @@ class Ledger(TorchDispatchMode):
 def _kernels() -> Iterator[None]:
     """Within, what a CPU does in one kernel goes to that kernel; tensors without content would take it apart.
 
-    The functions are exchanged where they stand: a mode of PyTorch's would not reach a block that runs a second time in
+    The function is exchanged where it stands: a mode of PyTorch's would not reach a block that runs a second time in
     the backward pass.
     """
-    before = F.scaled_dot_product_attention, F.linear_cross_entropy
-    F.scaled_dot_product_attention, F.linear_cross_entropy = _attention, _vocabulary_loss  # type: ignore[assignment]
+    before = F.scaled_dot_product_attention
+    F.scaled_dot_product_attention = _attention  # type: ignore[assignment]
     try:
         yield
     finally:
-        F.scaled_dot_product_attention, F.linear_cross_entropy = before
+        F.scaled_dot_product_attention = before
 
 
 def _attention(
@@ -133,35 +133,6 @@ def _attention(
         attn_mask = torch.empty(attn_mask.shape, dtype=q.dtype, device=q.device)
     core = aten._scaled_dot_product_flash_attention_for_cpu
     return core(q, k, v, 0.0, is_causal, attn_mask=attn_mask, scale=scale)[0]
-
-
-def _vocabulary_loss(
-    rows: Tensor, weight: Tensor, targets: Tensor, *, linear_bias: Any, options: Any, **_: Any
-) -> Tensor:
-    return _VocabularyLoss.apply(rows, weight, linear_bias, options.batch_chunk_size)
-
-
-class _VocabularyLoss(torch.autograd.Function):
-    """The loss over a vocabulary in chunks of rows, whose gradients are made in the forward pass."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, chunk: int) -> Tensor:
-        ctx.rows, ctx.weight, ctx.bias = torch.empty_like(rows), torch.empty_like(weight), bias
-        logits = rows.new_empty(min(chunk, len(rows)), len(weight))
-        for start in range(0, len(rows), chunk):
-            part = rows[start : start + chunk]
-            some = logits[: len(part)]
-            torch.mm(part, weight.T, out=some)
-            some.sub_(1.0).exp_().mul_(1.0)
-            torch.mm(some, weight, out=ctx.rows[start : start + chunk])
-            ctx.weight.addmm_(some.T, part)
-        return rows.new_empty(())
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        factor = gradients[0]
-        bias = None if ctx.bias is None else torch.empty_like(ctx.bias)
-        return ctx.rows * factor, ctx.weight * factor, bias, None
 
 
 def _flops(func: Any, given: list[Tensor], made: list[Tensor]) -> int:

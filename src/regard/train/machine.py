@@ -86,5 +86,9 @@ def there(name: str) -> bool:
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 faster than float32. A CPU is not asked: most do it many times slower."""
+    """Whether the device multiplies bfloat16 faster than float32. A CPU without instructions of its own for it is many
+    times slower."""
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        return any(able.get(name, False) for name in ("amx_bf16", "avx512_bf16"))
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

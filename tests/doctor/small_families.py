@@ -1,4 +1,4 @@
-"""Every family of `models.families()`, small and with random weights: a new one is a row of CHANGES at most."""
+"""Every family that reads text alone, small and with random weights: a new one is a row of CHANGES at most."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from regard.errors import ConfigError
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Key
 
+FAMILIES = [name for name in models.families() if models.reads(name) == ("text",)]
 CONTEXT = 61
 SMALL = {  # whichever of these a family's config has
     "context": CONTEXT,
@@ -110,12 +111,12 @@ def usual(family: str) -> str:
 
 def writers() -> list[str]:
     """The families that predict next tokens."""
-    return [name for name in models.families() if _known(name) != "masked-lm"]
+    return [name for name in FAMILIES if _known(name) != "masked-lm"]
 
 
 def classifiers() -> list[str]:
     """The families whose models may give classes for one text."""
-    return [name for name in models.families() if _known(name) != "seq2seq" and _may_classify(name)]
+    return [name for name in FAMILIES if _known(name) != "seq2seq" and _may_classify(name)]
 
 
 def _known(family: str) -> str | None:

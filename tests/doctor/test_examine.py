@@ -6,10 +6,10 @@ import json
 import time
 
 import pytest
-from small_families import classifiers, small
+from small_families import FAMILIES, classifiers, small
 from small_runs import MACHINE, RUNS, recipe, write
 
-from regard import bundle, config, doctor, models
+from regard import bundle, config, doctor
 from regard.cli.main import run as regard
 from regard.doctor import subject as subjects
 from regard.layers import Mask
@@ -39,7 +39,7 @@ def test_a_sound_run_is_green(name, trained):
 UNUSED = ("longformer", "led")
 
 
-@pytest.mark.parametrize("family", models.families())
+@pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_is_green(family):
     found = wrong(doctor.examine(small(family)))
     assert list(found) == (["moved"] if family in UNUSED else []), found

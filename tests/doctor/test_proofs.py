@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 import torch
-from small_families import LABELS, WORDS, classifiers, small, some_tokens, tokenizer, usual, writers
+from small_families import FAMILIES, LABELS, WORDS, classifiers, small, some_tokens, tokenizer, usual, writers
 from torch import Tensor
 
-from regard import models, tasks
+from regard import tasks
 from regard.bundle import Bundle
 from regard.doctor.laid import LAYOUTS, Question, question
 from regard.doctor.masks import ROUNDING
@@ -26,7 +26,7 @@ from regard.train.feed import cut
 NEAR = 1e-5  # of the largest output
 SAME = 1e-6  # of a loss, and of the norm of a gradient
 LENGTHS = (11, 5, 13, 7)
-KINDS = [(name, False) for name in models.families()] + [(name, True) for name in classifiers()]
+KINDS = [(name, False) for name in FAMILIES] + [(name, True) for name in classifiers()]
 IDS = [f"{name} classify" if classify else name for name, classify in KINDS]
 
 
@@ -217,6 +217,6 @@ def agree(found: tuple[float, Tensor], expected: tuple[float, Tensor]) -> None:
 
 
 def test_every_family_has_a_task_and_a_vocabulary():
-    """The table of small families follows `models.families()` by itself."""
-    assert {usual(name) for name in models.families()} == {"causal-lm", "masked-lm", "seq2seq"}
+    """The table of small families follows `FAMILIES` by itself."""
+    assert {usual(name) for name in FAMILIES} == {"causal-lm", "masked-lm", "seq2seq"}
     assert tokenizer().size < 400

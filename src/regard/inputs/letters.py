@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,13 @@ def built(vocab: Mapping[str, int], settings: Mapping[str, Any], where: str) -> 
     rust.decoder = decoders.Sequence([decoders.Replace(SPACE, " "), decoders.Fuse()])
     rust.add_special_tokens([name for name in special if name in letters])
     return rust
+
+
+def learnt(texts: Iterable[str]) -> tuple[tokenizers.Tokenizer, dict[str, str]]:
+    """The alphabet of texts, by the order of its letters, and the roles of its special tokens; pad is the blank."""
+    found = sorted({letter for text in texts for letter in text if letter != " "})
+    names = [*(_USUAL[role] for role in _ROLES), "|", *(letter for letter in found if letter != "|")]
+    return built({name: number for number, name in enumerate(names)}, {}, "letters"), dict(_USUAL)
 
 
 def _spelled(settings: Mapping[str, Any], role: str) -> str:

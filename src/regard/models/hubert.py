@@ -23,6 +23,10 @@ class Config(speech.Speech):
     normed_frames: bool = True
     batch_normed: bool = False
 
+    def check(self) -> Any:
+        yield from super().check()
+        yield from speech.check_positions(self)
+
 
 def build(config: Config) -> Any:
     positions = layers.ConvolutionalPositions(

@@ -140,8 +140,12 @@ class Speech:
         yield from shared.check_heads(self)
         yield from shared.check_head(self)
         yield from shared.check_activation(self)
-        if self.position_groups > 0 and self.dim % self.position_groups:
-            yield "position_groups", "models.divides", {"of": self.dim}
+
+
+def check_positions(config: Any) -> Iterator[Problem]:
+    """The convolution that stands for positions goes by groups of features."""
+    if config.position_groups > 0 and config.dim % config.position_groups:
+        yield "position_groups", "models.divides", {"of": config.dim}
 
 
 def waves(config: Any, *, positions: Any, normed: bool = True, after: Any = None, rate: float | None = None) -> Any:

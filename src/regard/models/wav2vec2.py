@@ -27,6 +27,7 @@ class Config(speech.Speech):
 
     def check(self) -> Any:
         yield from super().check()
+        yield from speech.check_positions(self)
         yield from between(self, 1, shared.LARGEST, "beside")
         if self.beside is not None and not self.normed_before:
             yield "beside", "models.beside", {}

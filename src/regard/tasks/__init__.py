@@ -18,20 +18,22 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regard.errors import ConfigError
-from regard.tasks.config import CausalLM, Classification, Config, MaskedLM, Seq2Seq
+from regard.tasks.config import CTC, CausalLM, Classification, Config, MaskedLM, Seq2Seq
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
+    from regard.inputs.processors import Processor
     from regard.inputs.tokenizer import Tokenizer
     from regard.tasks.base import Task
 
-__all__ = ["CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "names", "of"]
+__all__ = ["CTC", "CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "names", "of"]
 
 _TASKS: dict[str, tuple[str, type[Any]]] = {
     "causal-lm": ("causal_lm", CausalLM),
     "masked-lm": ("masked_lm", MaskedLM),
     "seq2seq": ("seq2seq", Seq2Seq),
     "classification": ("classification", Classification),
+    "ctc": ("ctc", CTC),
 }
 
 
@@ -54,20 +56,24 @@ def get(
     *,
     context: int,
     labels: Sequence[str] = (),
+    processor: Processor | None = None,
 ) -> Task:
-    """The task `name` for a tokenizer and a model of `context` tokens; `labels` are a classification's classes."""
+    """The task `name` for a tokenizer and a model of `context` tokens; `labels` are a classification's classes,
+    `processor` is what makes of sound what the model hears."""
     module, kind = _entry(name)
     if isinstance(settings, Mapping):
         settings = config(name, settings)
     if not isinstance(settings, kind):
         raise TypeError(f"{name} takes {kind.__name__}, not {type(settings).__name__}")
     build = importlib.import_module(f"regard.tasks.{module}").build
-    return build(settings, tokenizer, context=context, labels=tuple(labels))
+    more = {"processor": processor} if name == "ctc" else {}
+    return build(settings, tokenizer, context=context, labels=tuple(labels), **more)
 
 
 def of(bundle: Bundle, settings: Config | None = None) -> Task:
     """The task that a bundle's model was made for; `settings` None = the usual ones."""
-    return get(bundle.task, settings or {}, bundle.tokenizer, context=bundle.context, labels=bundle.labels)
+    more: dict[str, Any] = {"labels": bundle.labels, "processor": bundle.processor}
+    return get(bundle.task, settings or {}, bundle.tokenizer, context=bundle.context, **more)
 
 
 def _entry(name: str) -> tuple[str, type[Any]]:

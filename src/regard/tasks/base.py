@@ -30,20 +30,21 @@ class Sample:
 
     `tokens` (T,) go into the stack that carries the loss; `labels` (T,) stand at the position that predicts them,
     already shifted where the task shifts, IGNORED where nothing is asked. `source` (S,) is what an encoder-decoder
-    reads. `klass` is the class of a classification, whose `labels` are all IGNORED. `cut` counts tokens that
-    truncation took away.
+    reads, `sound` (F, mels) or (samples,) what a model of sound hears. `klass` is the class of a classification, whose
+    `labels` are all IGNORED. `cut` counts tokens that truncation took away.
     """
 
     tokens: np.ndarray
     labels: np.ndarray
     source: np.ndarray | None = None
+    sound: np.ndarray | None = None
     klass: int | None = None
     cut: int = 0
 
     @property
     def size(self) -> int:
         """Tokens that this sample adds to a batch."""
-        return len(self.tokens) + (0 if self.source is None else len(self.source))
+        return len(self.tokens) + sum(len(other) for other in (self.source, self.sound) if other is not None)
 
     @property
     def targets(self) -> int:
@@ -57,7 +58,8 @@ class Batch:
 
     `tokens` (1, N) with `lengths` summing to N; `where` (M,) flat positions that carry loss and `labels` (M,) what
     they predict. In a classification `where` is empty and `labels` are the documents' classes. `source` (1, S) and
-    `source_lengths` are there for encoder-decoders. `count` is what the summed loss is divided by; `ids` say which
+    `source_lengths` are there for encoder-decoders; `sound` (B, F, mels) or (B, samples) is padded to the longest of
+    `source_lengths`. `count` is what the summed loss is divided by; `ids` say which
     examples these are, in the caller's numbering.
     """
 
@@ -69,6 +71,7 @@ class Batch:
     source_lengths: tuple[int, ...]
     count: int
     ids: tuple[int, ...]
+    sound: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -78,6 +81,7 @@ class Batch:
             where=self.where.to(device),
             labels=self.labels.to(device),
             source=None if self.source is None else self.source.to(device),
+            sound=None if self.sound is None else self.sound.to(device),
         )
 
     def document(self) -> Tensor:

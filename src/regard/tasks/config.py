@@ -77,4 +77,20 @@ class Classification:
             yield "labels", "tasks.labels_twice", {}
 
 
-Config = CausalLM | MaskedLM | Seq2Seq | Classification
+@dataclass(frozen=True, kw_only=True)
+class CTC:
+    """Spell what is heard. `mels`: bands of the spectrogram of a model that is trained from nothing; `beams`: width of
+    the search in scores and predictions, 1 = the likeliest letter of each frame."""
+
+    mels: int = 80
+    beams: int = 1
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from between(self, 1, 1 << 12, "mels")
+        yield from between(self, 1, 1 << 12, "beams")
+
+
+Config = CausalLM | MaskedLM | Seq2Seq | Classification | CTC

@@ -19,7 +19,7 @@ from regard.errors import RegardError, need
 
 Column = Sequence[float] | np.ndarray  # one value for each example
 ROUNDS = 1000  # bootstrap resamples
-LOWER_IS_BETTER = frozenset({"bits_per_character", "perplexity", "nats_per_token"})
+LOWER_IS_BETTER = frozenset({"bits_per_character", "perplexity", "nats_per_token", "wer", "cer"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,6 +205,26 @@ def _sacrebleu(name: str, metric: Any, answers: Sequence[str], references: Seque
         )
 
     return bootstrap(name, sums, score)
+
+
+def spelling_scores(answers: Sequence[str], references: Sequence[str]) -> tuple[Score, ...]:
+    """Word and character error rates: what must be put in, taken out or replaced for each of the reference's."""
+    scores = []
+    for name, cut in (("wer", str.split), ("cer", list)):
+        pairs = [(cut(answer), cut(reference)) for answer, reference in zip(answers, references, strict=True)]
+        sums = np.array([[edits(*pair), len(pair[1])] for pair in pairs], dtype=np.float64).reshape(-1, 2)
+        scores.append(bootstrap(name, sums, lambda total: total[:, 0] / total[:, 1]))
+    return tuple(scores)
+
+
+def edits(a: Sequence[str], b: Sequence[str]) -> int:
+    """The least number of insertions, deletions and replacements that make b of a (Levenshtein 1966)."""
+    row = list(range(len(b) + 1))
+    for i, x in enumerate(a, 1):
+        before, row[0] = row[0], i
+        for j, y in enumerate(b, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (x != y))
+    return row[-1]
 
 
 def is_han(character: str) -> bool:

@@ -18,6 +18,8 @@ from regard.data.show import Document
 from regard.data.sources import Source, Subset
 from regard.data.split import split
 from regard.errors import ConfigError, RegardError
+from regard.inputs import letters
+from regard.inputs.absent import NoTokenizer
 from regard.inputs.tokenizer import Tokenizer
 from regard.ops.random import Key
 from regard.tasks.base import Task
@@ -67,7 +69,8 @@ class Setup:
         return model, inherit(model, weights(self.base.model)) if self.base else ()
 
     def bundle(self, model: Any) -> Bundle:
-        return Bundle(model, self.tokenizer, self.family, self.recipe.task_name, self.labels)
+        processor = getattr(self.task, "processor", None)
+        return Bundle(model, self.tokenizer, self.family, self.recipe.task_name, self.labels, None, processor)
 
     def first_batch(self, feed: Feed) -> list[Document]:
         """What the model sees first, decoded."""
@@ -97,7 +100,8 @@ def prepare(
     labels = classes(recipe, train)
     words = find_tokenizer(recipe, train, tokenizer, base, polled)
     model = model_config(recipe, words, labels, base)
-    task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, labels=labels)
+    known = {"labels": labels, "processor": base.processor if base else None}
+    task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, **known)
     resolved = replace(
         recipe,
         model={"family": models.name_of(model), **config.to_dict(model)},
@@ -147,10 +151,12 @@ def find_tokenizer(
     wants = recipe.tokenizer
     if folder is not None and folder.is_dir():
         return Tokenizer.load(folder)
-    if base is not None:
+    if base is not None and not isinstance(base.tokenizer, NoTokenizer):
         return base.tokenizer
     if wants.load is not None:
         return Tokenizer.load(wants.load)
+    if isinstance(recipe.task_settings, tasks.CTC):
+        return Tokenizer(*letters.learnt(row["target"] for row in train if "target" in row))
     texts = sources.texts(some(train, wants.rows, recipe.data.seed))
     return _watched(lambda: Tokenizer.train(wants.kind, texts, wants.vocab), polled)
 
@@ -189,6 +195,9 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], 
     known = {field.name for field in fields(models.family(family).Config)}
     found = {"vocab": values.get("vocab", tokenizer.size), "labels": labels}
     found |= {"head": "classify" if labels else "language", "pad": tokenizer.pad}
+    if isinstance(recipe.task_settings, tasks.CTC):
+        found |= {"head": "ctc", "blank": tokenizer.pad}
+        found |= {} if base else {"mels": values.get("mels", recipe.task_settings.mels)}
     found |= {"start": tokenizer.pad if tokenizer.bos is None else tokenizer.bos}
     if labels and "head" not in known:
         raise ConfigError("train.no_head", family=family, task=recipe.task_name)

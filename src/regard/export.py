@@ -2,10 +2,12 @@
 
 export(bundle, "poet.gguf", "gguf", "F16")      # for llama.cpp
 export(bundle, "poet", "hf")                    # a folder for transformers
+export(bundle, "ears", "ct2")                   # a folder for CTranslate2
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from dataclasses import dataclass
@@ -16,15 +18,18 @@ import torch
 from torch import Tensor
 
 from regard import bundle as bundles
-from regard import models
+from regard import limits, models
 from regard.bundle import Bundle
-from regard.errors import ConfigError, RegardError
+from regard.errors import BadFileError, ConfigError, RegardError
+from regard.generate.spoken import START, TASKS, spoken
 from regard.inputs import gguf as words
 from regard.weights import table
+from regard.weights.ct2 import names as ct2
+from regard.weights.ct2 import writing as whisper
 from regard.weights.gguf import blocks, names, writing
 
-FORMATS = ("hf", "gguf")
-Format = Literal["hf", "gguf"]
+FORMATS = ("hf", "gguf", "ct2")
+Format = Literal["hf", "gguf", "ct2"]
 BOUNDS = {
     "F32": 0.0,
     "F16": 2.0**-11,
@@ -55,11 +60,14 @@ def export(bundle: Bundle, path: str | os.PathLike[str], to: Format, type_: str 
         raise ConfigError("export.format", format=to, known=", ".join(FORMATS))
     if path.exists() and (path.is_file() or any(path.iterdir())):
         raise RegardError("export.taken", path=path)
-    type_ = type_ or ("F16" if to == "gguf" else _stored(bundle))
+    type_ = type_ or (_stored(bundle) if to == "hf" else "F16")
+    known = {"gguf": blocks.writable(), "ct2": tuple(whisper.DTYPES)}.get(to, (type_,))
+    if type_ not in known:
+        raise ConfigError("export.type", type=type_, known=", ".join(known))
     if to == "gguf":
-        if type_ not in blocks.writable():
-            raise ConfigError("export.type", type=type_, known=", ".join(blocks.writable()))
         _gguf(bundle, path, type_)
+    elif to == "ct2":
+        _ct2(bundle, path, type_)
     else:
         bundles.save(path, bundle)
     try:
@@ -86,6 +94,34 @@ def _gguf(bundle: Bundle, path: Path, type_: str) -> None:
     writing.write(path, general | metadata | spoken, tensors, type_)
 
 
+def _ct2(bundle: Bundle, path: Path, type_: str) -> None:
+    """A folder of CTranslate2; only Whisper has a place in it."""
+    module, config, tokenizer = models.family(bundle.family), bundle.model.config, bundle.tokenizer
+    data = module.write(config)
+    if data["model_type"] != "whisper":
+        raise BadFileError("export.ct2_whisper", family=bundle.family)
+    tensors = table.write(module.TABLE, bundle.model)
+    made = ct2.variables(data, tensors, whisper.DTYPES[type_])
+    path.mkdir(parents=True, exist_ok=True)
+    whisper.write(path / ct2.FILE, ct2.ARCHITECTURE, ct2.REVISION, made, ct2.ALIASES)
+    document = tokenizer.document()
+    numbers = {one["content"]: one["id"] for one in document["added_tokens"]}
+    known = spoken(bundle)
+    languages = [] if known is None else sorted(known.languages.values()) or _all_languages(numbers)
+    limits.write(path / "config.json", json.dumps(ct2.settings(data, languages), indent=1) + "\n")
+    words = {number: word for word, number in (document["model"]["vocab"] | numbers).items()}
+    first = max(words) + 1  # what the tokenizer does not name are times
+    listed = [words.get(n, f"<|{(n - first) * 0.02:.2f}|>") for n in range(config.vocab)]
+    limits.write(path / "vocabulary.json", json.dumps(listed, ensure_ascii=False, indent=0) + "\n")
+    tokenizer.save(path)
+
+
+def _all_languages(numbers: dict[str, int]) -> list[int]:
+    """Those that a model of English alone has words for and never learnt."""
+    first, last = numbers[START], numbers[TASKS["translate"]]
+    return sorted(number for number in numbers.values() if first < number < last)
+
+
 def _compared(bundle: Bundle, path: Path, to: Format, type_: str) -> Written:
     again = bundles.load(path)
     if again.model.config != bundle.model.config:
@@ -97,7 +133,7 @@ def _compared(bundle: Bundle, path: Path, to: Format, type_: str) -> Written:
     own = dict(bundle.model.named_parameters())
     for name, tensor in own.items():
         away = _distance(tensor.detach().float(), theirs[name].detach().float())
-        bound = BOUNDS[type_] if to == "gguf" else 0.0
+        bound = 0.0 if to == "hf" else BOUNDS[type_]
         if not away <= bound:
             raise RegardError("export.differs", path=path, what=f"{name}: {away:.3g} > {bound:.3g}")
         largest = max(largest, away)

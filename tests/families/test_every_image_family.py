@@ -142,9 +142,7 @@ def test_loss(case: Case, twins: Twins) -> None:
     with torch.no_grad():
         if case.architecture == "ViTMAEForPreTraining":
             masked = told(twins, x).masked
-            summed = twins.model.head.loss(
-                twins.model(x, told(twins, x)), x, masked, normed=twins.model.config.normed
-            )
+            summed = twins.model.head.loss(twins.model(x, told(twins, x)), x, masked, normed=twins.model.config.normed)
             assert_close(summed / masked.sum(), theirs(twins, x).loss)
             return
         if "Segmentation" in case.architecture:

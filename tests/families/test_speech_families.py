@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from torch.testing import assert_close
 from transformers import GenerationMixin
 
 from regard.generate import beam
+from regard.generate.choose import Chooser
 from regard.generate.rows import CachedReader, Rows, encode
 from regard.generate.settings import Settings
 from regard.layers import Context
@@ -136,20 +138,21 @@ def written(twins: Twins, sources: list[Tensor], starts: list[list[int]], beams:
     rows = Unpadded(CachedReader(twins.model, starts, encode(twins.model, sources), None), starts, VOCAB)
     rows.pad = twins.case.row.pad
 
-    def ended(tokens: tuple[int, ...]) -> str | None:
+    def ended(tokens: Sequence[int]) -> str | None:
         return "eos" if tokens[-1] == END else "length" if len(tokens) == MOST else None
 
     if beams > 1:
         settings = Settings(beams=beams, max_tokens=MOST)
-        return [list(best[0].tokens) for best in beam.search(rows, [ended] * len(starts), settings)]
+        chooser, ends = Chooser(SimpleNamespace(eos=END), settings), beam.Ends(ended, MOST)
+        return [list(best[0].tokens) for best in beam.search(rows, [ends] * len(starts), chooser)]
     texts: list[list[int]] = [[] for _ in starts]
     logits = rows.start()
     while True:
         chosen = logits.argmax(-1).tolist()
         for text, token in zip(texts, chosen, strict=True):
-            if not text or not ended(tuple(text)):
+            if not text or not ended(text):
                 text.append(token)
-        if all(ended(tuple(text)) for text in texts):
+        if all(ended(text) for text in texts):
             return texts
         logits = rows.step(chosen)
 

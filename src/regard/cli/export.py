@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @verb("export")
 @argument("model", type=click.Path())
-@option("--to", type=click.Choice(["hf", "gguf"]), required=True)
+@option("--to", type=click.Choice(["hf", "gguf", "ct2"]), required=True)
 @option("--out", type=click.Path(), required=True)
 @option("--type", "type_", type=click.Choice(["F32", "F16", "BF16", "Q8_0"]))
 def command(model: str, to: Format, out: str, type_: str | None) -> None:

@@ -26,8 +26,8 @@ from regard.errors import RegardError
 from regard.words import LANGUAGES, Language, say, speaking
 
 VERBS = (
-    "demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "chat", "embed", "explain", "doctor",
-    "bench", "import", "export", "runs", "diff",
+    "demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "chat", "embed", "transcribe",
+    "explain", "doctor", "bench", "import", "export", "runs", "diff",
 )  # fmt: skip
 
 FAILED, MISUSED, BUG, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141

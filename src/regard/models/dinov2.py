@@ -62,6 +62,7 @@ def build(config: Config) -> Any:
 
 initialise = vision.initialise
 
+
 @dataclass(frozen=True)
 class _Gated:
     """Gate and up are stored as one, beside down: a block has all three or none."""

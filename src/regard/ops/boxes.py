@@ -29,9 +29,7 @@ def chances(logits: Tensor) -> Tensor:
     return logits.float().softmax(-1)
 
 
-def matching_costs(
-    logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor, weights: Sequence[float]
-) -> Tensor:
+def matching_costs(logits: Tensor, boxes: Tensor, labels: Tensor, targets: Tensor, weights: Sequence[float]) -> Tensor:
     """(Q, N): what it costs to match each of Q guesses, logits (Q, V) and boxes (Q, 4), with each of N objects, labels
     (N,) and targets (N, 4) (Carion et al. 2020, section 3.1). weights: of class, distance and overlap."""
     apart = (boxes.float().unsqueeze(1) - targets).abs().sum(-1)

@@ -117,7 +117,6 @@ class WeightNorm:
         return torch.linalg.vector_norm(weight, dim=others, keepdim=True)
 
 
-
 @dataclass(frozen=True)
 class Tie:
     """``theirs`` is a second name of ``first``: read only to see that it is, and not written."""

@@ -1,0 +1,129 @@
+"""The tokens of a model that writes down speech with its times, and which of them may follow which (Radford et al.
+2022, section 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from regard.generate.rows import CachedReader, Memory, Rows
+from regard.generate.warp import log_probabilities
+
+START, END, BEFORE = "<|startoftranscript|>", "<|endoftext|>", "<|startofprev|>"
+TASKS = {"transcribe": "<|transcribe|>", "translate": "<|translate|>"}
+SILENT = ("<|nospeech|>", "<|nocaptions|>")
+UNTIMED = "<|notimestamps|>"
+NEVER = (START, BEFORE, "<|startoflm|>", *TASKS.values(), *SILENT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """Numbers of tokens. times: the first of those that say a time, the next ones ``step`` seconds later each.
+    languages: code -> token, of a model that was trained on several; none of one that knows English alone."""
+
+    start: int
+    end: int
+    before: int
+    silent: int
+    times: int
+    step: float
+    tasks: Mapping[str, int]
+    languages: Mapping[str, int]
+    never: tuple[int, ...] = ()
+    never_first: tuple[int, ...] = ()
+
+    def prompt(self, language: str | None, task: str, earlier: Sequence[int]) -> list[int]:
+        """What a window's text stands behind: what was said before it, then language and task."""
+        told = [self.before, *earlier] if earlier else []
+        what = [self.languages[language], self.tasks[task]] if language is not None else []
+        return [*told, self.start, *what]
+
+    def seconds(self, token: int) -> float:
+        """The time that a token says."""
+        return (token - self.times) * self.step
+
+
+def spoken(bundle: Any) -> Spoken | None:
+    """A bundle's tokens of speech; None where its model does not write times."""
+    if bundle.task != "seq2seq" or not hasattr(bundle.processor, "seconds"):
+        return None
+    numbers = {one["content"]: one["id"] for one in bundle.tokenizer.document()["added_tokens"]}
+    silent = next((numbers[name] for name in SILENT if name in numbers), None)
+    needed = [START, END, BEFORE, UNTIMED, *TASKS.values()]
+    if silent is None or not all(name in numbers for name in needed):
+        return None
+    config = bundle.model.config
+    first, last = numbers[START] + 1, numbers[TASKS["translate"]]
+    # Between the start and the first task stand the languages; a model of English alone never learnt them.
+    learnt = numbers[START] == config.start and config.vocab > 51_864
+    languages = {name[2:-2]: number for name, number in numbers.items() if first <= number < last} if learnt else {}
+    return Spoken(
+        start=numbers[START],
+        end=numbers[END],
+        before=numbers[BEFORE],
+        silent=silent,
+        times=numbers[UNTIMED] + 1,
+        step=bundle.processor.seconds / config.frames,
+        tasks={task: numbers[name] for task, name in TASKS.items()},
+        languages=languages,
+        never=(*config.suppressed, *(numbers[name] for name in NEVER if name in numbers), numbers[UNTIMED]),
+        never_first=config.suppressed_first,
+    )
+
+
+class Ruled(Rows):
+    """Rows whose logits are log-probabilities of what may follow; what may not is -inf.
+
+    Times come in pairs and never go back; a text begins with one, of at most ``first`` seconds; and where all times
+    together are more probable than any single word, it is a time that follows.
+    """
+
+    def __init__(
+        self, model: Any, memory: Memory, prompts: Sequence[Sequence[int]], spoken: Spoken, first: float
+    ) -> None:
+        super().__init__(CachedReader(model, prompts, memory, None), prompts, model.config.vocab)
+        self._head, self._spoken, self._latest = model.head, spoken, spoken.times + round(first / spoken.step)
+        self.silence: list[float] = []
+
+    def start(self) -> Tensor:
+        """Also notes in ``silence`` how probable it was, where a text begins, that nobody speaks."""
+        logits = super().start()
+        for row, history in enumerate(self.histories):
+            begin = max(place for place, token in enumerate(history.prompt) if token == self._spoken.start)
+            probabilities = self._logits(self._head(self.hidden[row, begin])).softmax(-1)
+            self.silence.append(float(probabilities[self._spoken.silent]))
+        return self._ruled(logits)
+
+    def step(self, tokens: Sequence[int]) -> Tensor:
+        return self._ruled(super().step(tokens))
+
+    def _ruled(self, logits: Tensor) -> Tensor:
+        spoken, logits = self._spoken, logits.clone()
+        logits[:, list(spoken.never)] = -torch.inf
+        for row, history in zip(logits, self.histories, strict=True):
+            if not history.written:
+                row[list(spoken.never_first)] = -torch.inf
+                row[: spoken.times] = -torch.inf
+                row[self._latest + 1 :] = -torch.inf
+            else:
+                self._paired(row, history.written)
+        logits = log_probabilities(logits)
+        times, words = logits[:, spoken.times :], logits[:, : spoken.times]
+        timely = times.logsumexp(-1) > words.amax(-1)
+        words[timely] = -torch.inf
+        return log_probabilities(logits)
+
+    def _paired(self, row: Tensor, written: Sequence[int]) -> None:
+        """What may follow a text (V,) that has begun."""
+        times, newest = self._spoken.times, written[-1] >= self._spoken.times
+        said = [token for token in written if token >= times]
+        if newest and (len(written) < 2 or written[-2] >= times):
+            row[times:] = -torch.inf  # the second of a pair, or the first of all: words follow
+        elif newest:
+            row[: self._spoken.end] = -torch.inf  # the end of a piece: the next begins, or the text ends
+        if said:  # a piece that has begun ends later than it began
+            row[times : said[-1] + (not newest or (len(written) > 1 and written[-2] >= times))] = -torch.inf

@@ -54,6 +54,16 @@ _TASKS = {
     "spectrum": "speech",
     "vocoder": "vocoder",
 }
+_IMAGE_TASKS = {
+    "classify": "image-classification",
+    "teacher": "image-classification",
+    "detect": "object-detection",
+    "segment": "segmentation",
+    "pool": "image-embedding",
+    "pixels": "masked-image",
+    "codes": "masked-image",
+    "restore": "masked-image",
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -72,7 +82,9 @@ class Bundle:
 
     @property
     def context(self) -> int:
-        """The longest input in tokens."""
+        """The longest input in tokens. Raises RegardError for a model that reads no text."""
+        if "text" not in models.reads(self.family):
+            raise RegardError("inputs.reads_no_text", family=self.family)
         return self.model.config.context
 
 
@@ -238,6 +250,8 @@ def _usual(model: Any) -> str:
     if hasattr(model, "task"):
         return model.task
     head = getattr(model.config, "head", "language")
+    if models.reads(models.name_of(model.config)) == ("image",) and head in _IMAGE_TASKS:
+        return _IMAGE_TASKS[head]
     if head in _TASKS:
         return _TASKS[head]
     if isinstance(model, EncoderDecoder):

@@ -42,11 +42,16 @@ def command(
     ready(model, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen
+    from regard.tasks import pictures
     from regard.tasks.vectors import vectors
 
-    found = vectors(
-        bundle.load(model, **chosen(device, "float32", threads)), texts, how=pool, normalised=not plain, context=context
-    )
+    loaded = bundle.load(model, **chosen(device, "float32", threads))
+    if loaded.processor is not None and loaded.task.startswith("image-"):
+        if pool is not None or context is not None:
+            raise Mistake("cli_embed.of_images")
+        found = pictures.vectors(loaded, texts, normalised=not plain)
+    else:
+        found = vectors(loaded, texts, how=pool, normalised=not plain, context=context)
     if out is not None:
         _write(Path(out), found)
         size = {"texts": len(texts), "dim": found.shape[1], "out": out}

@@ -90,7 +90,7 @@ def command(
     answer(document, lambda screen: _tell(screen, loaded, texts) if logprobs else None)
     full = sum(each.reason == "context" for each in texts)
     if full:
-        context = loaded.model.config.context
+        context = loaded.context
         notes().print(say("cli_generate.reached_context", count=full, all=len(texts), context=context), markup=False)
 
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from regard.tasks.base import Task
 
 _AT_ONCE = 32  # lines read before the next answers are written
+_OF_IMAGES = {"image-classification": "candidates", "object-detection": "least", "segmentation": "out"}
 _WRITERS = ("causal-lm", "seq2seq")
 
 
@@ -28,6 +30,8 @@ _WRITERS = ("causal-lm", "seq2seq")
 @argument("model", type=click.Path())
 @argument("texts", nargs=-1, metavar="[TEXT]...")
 @option("--candidates", type=click.IntRange(1))
+@option("--least", type=click.FloatRange(0.0, 1.0))
+@option("--out", type=click.Path(file_okay=False))
 @option("--max-tokens", type=int)
 @option("--temperature", type=float)
 @option("--beams", type=int)
@@ -36,7 +40,7 @@ _WRITERS = ("causal-lm", "seq2seq")
 @option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @option("--threads", type=click.IntRange(1))
 def command(
-    model: str, texts: tuple[str, ...], device: str, dtype: str, threads: int | None, **wanted: int | float | None
+    model: str, texts: tuple[str, ...], device: str, dtype: str, threads: int | None, **wanted: int | float | str | None
 ) -> None:
     from regard import bundle
     from regard.cli.machine import chosen
@@ -45,14 +49,32 @@ def command(
     if not texts and sys.stdin.isatty():
         raise Mistake("cli_predict.no_text")
     loaded = bundle.load(model, **chosen(device, dtype, threads))
+    chosen_options = {name: value for name, value in wanted.items() if value is not None}
+    if loaded.processor is not None and loaded.processor.reads == "image" and loaded.task in _OF_IMAGES:
+        _shown(model, loaded.task, _of_images(loaded, texts or _lines(), chosen_options))
+        return
     task = _task(loaded, Run(model).recipe.task_settings if Run(model).exists else None)
-    options = _options(task, {name: value for name, value in wanted.items() if value is not None})
-    predictions = _predictions(task, loaded, texts or _lines(), options)
+    options = _options(task, chosen_options)
+    _shown(model, task.name, _predictions(task, loaded, texts or _lines(), options))
+
+
+def _shown(model: str, task: str, predictions: Iterable[dict[str, Any]]) -> None:
     if wants_json():
-        answer({"model": model, "task": task.name, "predictions": list(predictions)}, lambda screen: None)
+        answer({"model": model, "task": task, "predictions": list(predictions)}, lambda screen: None)
         return
     for each in predictions:
         click.echo(json.dumps(each, ensure_ascii=False))
+
+
+def _of_images(loaded: Bundle, paths: Iterable[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is said of the images at these paths."""
+    from regard.tasks import pictures
+
+    for name in wanted.keys() - {_OF_IMAGES[loaded.task]}:
+        raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=loaded.task)
+    if "out" in wanted:
+        wanted["out"] = Path(wanted["out"])
+    return pictures.predict(loaded, list(paths), **wanted)
 
 
 def _task(loaded: Bundle, settings: Any) -> Task:

@@ -43,7 +43,7 @@ class Job:
         self.tokenizer = bundle.tokenizer
         self.settings, self.told = settings, told
         self.on_text = on_text
-        self.context = bundle.model.config.context
+        self.context = bundle.context
         if draft is not None:
             _check_draft(bundle, draft)
             self.context = min(self.context, draft.model.config.context)

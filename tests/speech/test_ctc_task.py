@@ -95,7 +95,7 @@ def rows(prompts: Path) -> list[dict[str, str]]:
 
 
 def test_a_trained_model_spells_better_than_its_baselines(trained: tuple[Any, Path], prompts: Path) -> None:
-    run, folder = trained
+    _, folder = trained
     loaded = bundle.load(folder)
     assert loaded.family == "conformer" and loaded.task == "ctc" and isinstance(loaded.processor, Filterbank)
     task = tasks.of(loaded)

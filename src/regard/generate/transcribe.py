@@ -17,7 +17,7 @@ import torch
 
 from regard.config import Problem, at_least, between, verify
 from regard.errors import RegardError
-from regard.generate import beam, generate, sample
+from regard.generate import beam, generate, sample, spelled
 from regard.generate.choose import Chooser
 from regard.generate.rows import Memory, encode
 from regard.generate.settings import Search, Settings
@@ -104,6 +104,8 @@ def transcribe(bundle: Bundle, sound: Sound, hearing: Hearing | None = None, hea
     """
     hearing, heard = hearing or Hearing(), heard or (lambda piece: None)
     processor: Any = bundle.processor
+    if bundle.task == "ctc" and getattr(processor, "reads", None) == "audio":
+        return _spelled(bundle, sound, hearing, heard)
     if bundle.task != "seq2seq" or getattr(processor, "reads", None) != "audio":
         raise RegardError("generate.hears_nothing", family=bundle.family)
     sound = resampled(sound, processor.rate)
@@ -263,6 +265,18 @@ class _Unheard:
 
 
 UNTIMED = 30  # seconds given at a time to a model that writes no times
+
+
+def _spelled(bundle: Bundle, sound: Sound, hearing: Hearing, heard: Heard) -> Transcript:
+    """By a model that says a letter or a blank for each frame: it knows one language, and nothing of what was said."""
+    if hearing.language is not None or hearing.task != "transcribe" or hearing.prompt:
+        raise RegardError("generate.hears_plainly", family=bundle.family)
+    processor: Any = bundle.processor
+    sound, pieces = resampled(sound, processor.rate), []
+    for one in spelled.said(bundle.model, bundle.tokenizer, processor, sound, hearing.beams):
+        pieces.append(Piece(one.start, one.end, one.text, one.letters, logprob=one.logprob))
+        heard(pieces[-1])
+    return Transcript(" ".join(piece.text for piece in pieces), None, sound.seconds, tuple(pieces))
 
 
 def _untimed(bundle: Bundle, sound: Sound, hearing: Hearing, heard: Heard) -> Transcript:

@@ -67,6 +67,7 @@ def same(folder: Path, whole: Path) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("task", MODELS)
 def test_killed_twenty_times(data, processes, tmp_path, task, record_property):  # noqa: F811
     """kill -9 at random moments of 200 updates, for each task."""
@@ -87,6 +88,7 @@ def test_killed_twenty_times(data, processes, tmp_path, task, record_property): 
 
 @posix
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_preempted_again_and_again(data, processes, tmp_path):  # noqa: F811
     """A script that is told to go every few updates, and at times is killed besides, still comes to the same bits."""
     asked = two_layers(data, "causal-lm", steps=120)
@@ -180,7 +182,7 @@ def test_a_second_signal_does_not_wait(data, processes, tmp_path):  # noqa: F811
     os.kill(process.pid, signal.SIGTERM)
     time.sleep(0.05)
     os.kill(process.pid, signal.SIGTERM)
-    process.join(2)
+    process.join(60)
     assert process.exitcode == -signal.SIGTERM
     start(asked, tmp_path / "whole")
     assert resume(tmp_path / "run")[1] == "finished" and same(tmp_path / "run", tmp_path / "whole")

@@ -312,7 +312,7 @@ def test_ctrl_c_on_the_command_line(data, tmp_path):
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=240)
     assert process.returncode == 130, err
     assert f"regard train --resume {run.folder.as_posix()}" in out and "Traceback" not in err
     assert checkpoint.newest(run.checkpoints, pytest.fail).step == len(run.updates())

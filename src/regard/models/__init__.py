@@ -100,7 +100,7 @@ def family(name: str) -> ModuleType:
 def reads(name: str) -> tuple[str, ...]:
     """What a family's models are given: "text", "image", "audio", an encoder's first; its file says so (READS) unless
     it is text alone."""
-    return getattr(family(name), "READS", ("text",))
+    return getattr(family(name), "READS", ("text",)) if name else ("text",)  # one in training bears no name yet
 
 
 def read(name: str, data: Mapping[str, Any], where: str) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -115,7 +117,7 @@ def test_codes_that_nothing_uses_are_put_where_vectors_are():
 
 
 def test_every_weight_of_an_autoencoder_learns_and_the_loss_falls():
-    model = models.build(SMALL, Key(3))
+    model: Any = models.build(SMALL, Key(3))
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     several, losses = pictures(8), []
     for _ in range(60):
@@ -132,7 +134,7 @@ def test_every_weight_of_an_autoencoder_learns_and_the_loss_falls():
 
 
 def test_places_of_a_text_and_of_the_image_behind_it():
-    positions = spread(embed.TextThenGrid(5, (3, 4), 7))
+    positions: Any = spread(embed.TextThenGrid(5, (3, 4), 7))
     found = positions(Places.count(0, 17))[0]
     for place in range(17):
         row, column = divmod(place - 5, 4)
@@ -253,6 +255,6 @@ def test_settings_that_cannot_be_are_refused_by_name(changes, named):
 
 def test_a_context_that_is_given_reaches_the_stack(painter):
     texts, grid = [[7, 3, 1]], torch.zeros(1, 3, 3, dtype=torch.int64)
-    dropping = models.build(dalle.Config(**{**vars(PAINTER), "dropout": 0.5}), Key(1))
+    dropping: Any = models.build(dalle.Config(**{**vars(PAINTER), "dropout": 0.5}), Key(1))
     one, other = (dropping.losses(texts, grid, Context(key=Key(n)))[1] for n in (1, 2))
     assert one != other

@@ -61,7 +61,40 @@ BLIP = Row(
         },
     },
 )
-CAPTIONS = (BLIP,)
+_VIT = {"model_type": "vit", **_IMAGE}
+_TROCR = {"model_type": "trocr", "vocab_size": VOCAB, "d_model": 22, "decoder_layers": DEPTH, "decoder_ffn_dim": 17}
+_TROCR |= {"decoder_attention_heads": 11, "max_position_embeddings": 29, "pad_token_id": 0, "is_decoder": True}
+_TROCR |= {"cross_attention_hidden_size": 33, "add_cross_attention": True}
+_GPT2 = {"model_type": "gpt2", "vocab_size": VOCAB, "n_embd": 21, "n_layer": DEPTH, "n_head": 3, "n_positions": 29}
+_GPT2 |= {"add_cross_attention": True, "is_decoder": True, "n_inner": 17, "bos_token_id": None, "eos_token_id": None}
+_START = {"decoder_start_token_id": 2, "pad_token_id": 0, "eos_token_id": 9}
+VISION_ENCODER_DECODER = Row(
+    model_type="vision-encoder-decoder",
+    architecture="VisionEncoderDecoderModel",
+    kind="seq2seq",
+    config={"encoder": _VIT, "decoder": _TROCR, **_START},
+    variants={
+        "deit": {
+            "encoder": {**_VIT, "model_type": "deit", "qkv_bias": False},
+            "decoder": {
+                **_TROCR,
+                "cross_attention_hidden_size": None,
+                "use_learned_position_embeddings": False,
+                "layernorm_embedding": False,
+                "scale_embedding": True,
+                "tie_word_embeddings": False,
+                "activation_function": "relu",
+            },
+        },
+        "beit": {
+            "encoder": {**_VIT, "model_type": "beit", "num_hidden_layers": DEPTH, "use_relative_position_bias": True}
+        },
+        "gpt2": {"decoder": _GPT2},
+        "gpt2-wide": {"decoder": {**_GPT2, "n_embd": 33}},
+    },
+    unused=("pooler",),
+)
+CAPTIONS = (BLIP, VISION_ENCODER_DECODER)
 PAIRS = (CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP)
 
 

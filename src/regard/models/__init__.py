@@ -72,6 +72,7 @@ _FAMILIES = {
     "roberta": "roberta",
     "siglip": "siglip",
     "t5": "t5",
+    "vision-encoder-decoder": "vision_encoder_decoder",
     "vit": "vit",
     "speech_to_text": "speech_to_text",
     "whisper": "whisper",

@@ -111,14 +111,15 @@ def encoder_block(config: Any, attention: Any, norm: str) -> Any:
     )  # fmt: skip
 
 
-def decoder_block(config: Any, projection: Any, norm: str) -> Any:
+def decoder_block(config: Any, projection: Any, norm: str, *, cross: Any = None) -> Any:
+    """``cross``: the projection of what looks at the memory, where it is another."""
     rate = config.attention_dropout
     feed_forward = layers.FeedForward(
         config.dim, config.decoder_hidden, config.activation, dropout=config.hidden_dropout
     )  # fmt: skip
     return layers.Block(
         attention=_residual(config, layers.Attention(projection, dropout=rate), norm),
-        cross_attention=_residual(config, layers.CrossAttention(projection, dropout=rate), norm),
+        cross_attention=_residual(config, layers.CrossAttention(cross or projection, dropout=rate), norm),
         feed_forward=_residual(config, feed_forward, norm),
     )
 

@@ -46,7 +46,8 @@ class Transformer(nn.Module):
 
 
 class EncoderDecoder(nn.Module):
-    """An encoder whose output is the memory of a causal decoder (Vaswani et al. 2017, figure 1)."""
+    """An encoder whose output is the memory of a causal decoder (Vaswani et al. 2017, figure 1). bridge: what brings
+    it to the width that the decoder looks at."""
 
     def __init__(
         self,
@@ -57,10 +58,11 @@ class EncoderDecoder(nn.Module):
         target_embed: nn.Module,
         stack: Stack,
         head: nn.Module,
+        bridge: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.config, self.mask = config, Mask(causal=True)
-        self.source_embed, self.encoder = source_embed, encoder
+        self.source_embed, self.encoder, self.bridge = source_embed, encoder, bridge
         self.target_embed, self.stack, self.head = target_embed, stack, head
 
     def forward(
@@ -78,7 +80,8 @@ class EncoderDecoder(nn.Module):
     def encode(self, source: Tensor, context: Context | None = None) -> Tensor:
         """The memory (B, S, D)."""
         context = _opened(self.source_embed, source, _keyed(self, context))
-        return self.encoder(self.source_embed(source, context), context)
+        memory = self.encoder(self.source_embed(source, context), context)
+        return memory if self.bridge is None else self.bridge(memory)
 
     def hidden(self, target: Tensor, context: Context) -> Tensor:
         """The decoder's output (B, T, D) over ``context.memory``."""

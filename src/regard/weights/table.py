@@ -143,11 +143,13 @@ class Past:
 
 @dataclass(frozen=True)
 class Row:
-    """``theirs`` hold ``ours`` by way of ``op``, or of the op that ``op`` makes of a model's config."""
+    """``theirs`` hold ``ours`` by way of ``op``, or of the op that ``op`` makes of a model's config. ``when``: which
+    configs the row is for; None: all."""
 
     theirs: Names
     ours: Names
     op: Op | Callable[[Any], Op] = same
+    when: Callable[[Any], bool] | None = None
 
 
 @dataclass(frozen=True)
@@ -269,6 +271,8 @@ def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie
     for one in table.rows:
         if isinstance(one, Past):
             yield _at(Drop(one.theirs), layers, table.prefix, prefix)
+            continue
+        if isinstance(one, Row) and one.when is not None and not one.when(model.config):
             continue
         text = one.theirs if isinstance(one, Row) else (one.theirs,)
         for layer in range(layers if any("*" in name for name in text) else 1):

@@ -15,13 +15,21 @@ from torch.testing import assert_close
 
 from regard import models
 from regard.errors import ConfigError, RegardError
+from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Context, Key
+from regard.layers.cache import Ring
+from regard.layers.side import side_loss
 from regard.models.transformer import Transformer
+from regard.tasks import causal_lm, masked_lm
+from regard.tasks.config import CausalLM, MaskedLM
 from regard.weights import folder as files
 from regard.weights import table
 
 SIZES = {"vocab": 31, "context": 61, "dim": 21, "depth": 2, "heads": 3, "hidden": 17, "dropout": 0.0}
-OWN: dict[str, dict[str, Any]] = {"performer": {"features": 11}}
+OWN: dict[str, dict[str, Any]] = {
+    "performer": {"features": 11},
+    "adaptive_span": {"dim": 30, "longest": 7, "ramp": 4},
+}
 HEADS: dict[str, dict[str, Any]] = {
     "language": {},
     "untied": {"tied": False},
@@ -174,3 +182,85 @@ def test_sums_of_a_cache_do_not_grow() -> None:
 def test_sizes_that_cannot_be_are_refused() -> None:
     with pytest.raises(ConfigError, match="features"):
         models.config("performer", SIZES | {"features": 0})
+
+
+def test_a_head_weighs_by_its_span() -> None:
+    """Sukhbaatar et al. 2019, eq. 3 and 4, one number at a time."""
+    model, tokens = tiny("adaptive_span", depth=1), some_tokens(1, 17)
+    own, seen = model.stack.blocks[0].attention, []
+    with torch.no_grad():
+        own.span.copy_(torch.tensor([0.0, 0.37, 1.3]))  # 0, 2.59 and, no longer than the longest, 7 tokens
+        core, own.core = own.core, lambda q, k, v, *rest: seen.append((q, k, v)) or core(q, k, v, *rest)
+        found = []
+        own.o.register_forward_hook(lambda _, inputs, out: found.append(inputs[0]))
+        model.hidden(tokens)
+    (q, k, v), out = seen[0], found[0][0].unflatten(-1, (3, -1))
+    for h, span in enumerate((0.0, 2.59, 7.0)):
+        for t in range(17):
+            weights = [
+                min(max((4 + span - (t - s)) / 4, 0.0), 1.0) * float((q[0, h, t] @ k[0, h, s] * 10**-0.5).exp())
+                for s in range(t + 1)
+            ]
+            expected = sum(w * v[0, h, s] for s, w in enumerate(weights)) / sum(weights)
+            assert_close(out[t, h], expected)
+
+
+@pytest.mark.parametrize("position", ["rotary", "relative"])
+def test_a_span_by_pieces_is_the_same_span(position: str) -> None:
+    model, tokens = tiny("adaptive_span", position=position), some_tokens(1, 53)
+    with torch.no_grad():
+        by_pieces = model.hidden(tokens)
+        whole = model.hidden(tokens, Context(positions=torch.arange(53).unsqueeze(0)))  # which need not be in order
+        assert_close(by_pieces, whole)
+        assert model.stack.blocks[0].attention.reach() <= 11 < 26
+        memory = model.cache().layers[0]
+        assert isinstance(memory, Ring) and memory.window == model.stack.blocks[0].attention.reach()
+
+
+def test_spans_that_cost_grow_shorter() -> None:
+    tokens, sizes = some_tokens(1, 53), {}
+    for shorten in (0.0, 0.3):
+        model = tiny("adaptive_span", shorten=shorten)
+        attentions = [block.attention for block in model.stack.blocks]
+        with torch.no_grad():
+            for attention in attentions:
+                attention.span.fill_(0.5)
+        optimizer = torch.optim.SGD([attention.span for attention in attentions], lr=0.01)
+        for _ in range(5):
+            optimizer.zero_grad()
+            side: dict[int, Any] = {}
+            hidden = model.hidden(tokens, Context(side=side))
+            loss = model.head.loss(hidden[0, :-1], tokens[0, 1:]) / 52 + side_loss(model.config, side)
+            loss.backward()
+            optimizer.step()
+        assert set(side) == {0, 1}
+        sizes[shorten] = float(torch.stack([attention.spans() for attention in attentions]).mean().detach())
+    assert sizes[0.3] < sizes[0.0] - 0.1
+
+
+@pytest.mark.parametrize(("task", "causal"), [("causal-lm", True), ("masked-lm", False)])
+def test_a_task_counts_the_cost_of_spans(task: str, causal: bool) -> None:
+    tokenizer = Tokenizer.train(
+        "characters", ["abcdefgh " * 9], vocab=311, specials={n: f"<{n}>" for n in ("bos", "eos", "cls", "sep", "mask")}
+    )
+    sizes = {"vocab": tokenizer.size, "causal": causal}
+    lossy, free = (tiny("adaptive_span", shorten=cost, **sizes).train() for cost in (0.1, 0.0))
+    settings = {"causal-lm": CausalLM(), "masked-lm": MaskedLM()}[task]
+    build = {"causal-lm": causal_lm.build, "masked-lm": masked_lm.build}[task]
+    made = build(settings, tokenizer, context=61, labels=())  # type: ignore[operator]
+    batch = made.collate(made.samples({"text": "abc abcdefgh abc hgf"}), [0])
+    with torch.no_grad():
+        for model in (lossy, free):
+            for block in model.stack.blocks:
+                block.attention.span.fill_(0.5)
+        apart = made.loss(lossy, batch, Key(3)) - made.loss(free, batch, Key(3))
+    assert_close(apart, torch.tensor(batch.count * 0.1 * 2 * 3.5), atol=1e-4, rtol=1e-4)
+
+
+def test_a_span_at_its_end_is_led_back_inside_and_not_beyond() -> None:
+    attention = tiny("adaptive_span").stack.blocks[0].attention
+    with torch.no_grad():
+        attention.span.copy_(torch.tensor([-0.1, -0.1, 1.2]))
+    (attention.spans() * torch.tensor([1.0, -1.0, 1.0])).sum().backward()
+    assert attention.span.grad.tolist() == [0.0, -7.0, 7.0]
+    assert attention.spans().tolist() == [0.0, 0.0, 7.0]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from regard.layers.reduced import MixedFeedForward, ReducedAttention
     from regard.layers.residual import Block, MixedStack, Parallel, Residual, Stack
     from regard.layers.reversible import Reversible
+    from regard.layers.span import SpanAttention
     from regard.ops.attention import eager, fused, soft_capped
     from regard.ops.random import Key
 
@@ -101,6 +102,7 @@ __all__ = [
     "TimeNorm",
     "Convolved",
     "ConvolutionalPositions",
+    "SpanAttention",
     "eager",
     "fused",
     "soft_capped",
@@ -166,6 +168,7 @@ _WHERE = {
     "TimeNorm": "layers.norm",
     "Convolved": "layers.convolution",
     "ConvolutionalPositions": "layers.convolution",
+    "SpanAttention": "layers.span",
     "eager": "ops.attention",
     "fused": "ops.attention",
     "soft_capped": "ops.attention",

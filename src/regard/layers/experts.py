@@ -128,7 +128,7 @@ class Experts(nn.Module):
         return y if self.shared is None else y + self.shared(x, context)
 
 
-def side_loss(config: Any, side: Mapping[int, Routing]) -> Tensor | float:
+def balance_loss(config: Any, side: Mapping[int, Routing]) -> Tensor | float:
     """What a config's ``balance`` adds to the mean loss of a token, of what the layers of one pass left in ``side``.
 
     It is of the tokens of this pass: of a batch taken in pieces, the mean of the pieces' and not quite the whole's.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 # Their model_type -> our file.
 _FAMILIES = {
+    "adaptive_span": "adaptive_span",
     "albert": "albert",
     "bart": "bart",
     "bert": "bert",

@@ -15,7 +15,7 @@ from regard.weights.table import Table, rows, with_endings
 
 @dataclass(frozen=True, kw_only=True)
 class Own:
-    """A pre-norm stack with learned positions. causal: tokens see those before, and the model writes; else it fills
+    """A pre-norm stack. causal: tokens see those before, and the model writes; else it fills
     gaps. labels: the classes of a sequence or, with head "tag", of a token."""
 
     vocab: int = 32_000
@@ -44,8 +44,8 @@ class Own:
         yield from shared.check_activation(self)
 
 
-def model(config: Own, attention: Callable[[], Any]) -> Any:
-    """The model whose blocks each hold an ``attention()``."""
+def model(config: Own, attention: Callable[[], Any], *, places: bool = True) -> Any:
+    """The model whose blocks each hold an ``attention()``. places: each position has a vector of its own."""
 
     def norm() -> Any:
         return layers.LayerNorm(config.dim, eps=config.eps)
@@ -54,7 +54,7 @@ def model(config: Own, attention: Callable[[], Any]) -> Any:
         feed_forward = layers.FeedForward(config.dim, config.hidden, config.activation)
         return decoder.pre_norm(config, norm, attention(), feed_forward)
 
-    positions = embed.Learned(config.context, config.dim)
+    positions = embed.Learned(config.context, config.dim) if places else None
     tokens = embed.Tokens(config.vocab, config.dim, positions=positions, dropout=config.dropout)
     stack = layers.Stack([block() for _ in range(config.depth)], norm=norm())
     return shared.transformer(config, tokens, stack, _head(config, tokens), causal=config.causal)
@@ -98,17 +98,18 @@ _LAYERS = (
 
 def read(cls: Any, data: Mapping[str, Any], where: str) -> Any:
     """A config out of its file; every setting has to be there."""
-    known = _fields(cls)
+    known = settings(cls)
     values = known.read(data, where) | {"labels": foreign.labels(data, where) if data.get("id2label") else ()}
     return foreign.config(cls, values, where, known)
 
 
 def write(config: Own, model_type: str) -> dict[str, Any]:
     """Its file."""
-    made = _fields(type(config)).write(config) | {"model_type": model_type}
+    made = settings(type(config)).write(config) | {"model_type": model_type}
     made["architectures"] = [f"{model_type}-{config.head}"]
     return made | (foreign.with_labels(config.labels) if config.labels else {})
 
 
-def _fields(cls: Any) -> foreign.Fields:
+def settings(cls: Any) -> foreign.Fields:
+    """What a file says: every field of the config under its own name."""
     return foreign.Fields(same={one.name: one.name for one in fields(cls) if one.name != "labels"})

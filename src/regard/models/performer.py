@@ -36,6 +36,7 @@ def build(config: Config) -> Any:
 initialise = decoder.initialise
 
 TABLE = own.table()
+FIELDS = own.settings(Config)
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

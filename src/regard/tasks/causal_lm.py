@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from regard.generate import Settings, generate
 from regard.layers import Context, Key
-from regard.layers.experts import side_loss
+from regard.layers.side import side_loss
 from regard.tasks.base import (
     Batch,
     Progress,

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from regard.errors import RegardError
 from regard.layers import Context, Key
+from regard.layers.side import side_loss
 from regard.tasks.base import (
     IGNORED,
     Batch,
@@ -84,7 +85,9 @@ class MaskedLMTask:
         return collate(samples, ids)
 
     def loss(self, model: nn.Module, batch: Batch, key: Key | None) -> Tensor:
-        return head_of(model).loss(self._rows(model, batch, key), batch.labels)
+        side: dict[int, Any] = {}
+        loss = head_of(model).loss(self._rows(model, batch, key, side), batch.labels)
+        return loss + batch.count * side_loss(model.config, side) if side else loss
 
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
         """Share of hidden tokens named right, each row hidden as in epoch 0 of seed 0."""
@@ -137,8 +140,8 @@ class MaskedLMTask:
         hidden[swapped] = generator.choice(self._ordinary, size=len(swapped))
         return hidden
 
-    def _rows(self, model: Any, batch: Batch, key: Key | None) -> Tensor:
-        context = Context.packed(batch.lengths, device=batch.tokens.device, key=key)
+    def _rows(self, model: Any, batch: Batch, key: Key | None, side: dict[int, Any] | None = None) -> Tensor:
+        context = Context.packed(batch.lengths, device=batch.tokens.device, key=key, side=side)
         return model.hidden(batch.tokens, context)[0, batch.where]
 
     def _fill(self, model: Any, text: str, candidates: int) -> dict[str, Any]:

@@ -111,6 +111,38 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder, processor)
 
 
+@dataclass(frozen=True)
+class Described:
+    """A model without its weights: config and task, what its files call it, and how they store it ("" if they do not
+    say)."""
+
+    config: Any
+    task: str
+    model_type: str = ""
+    stored: str = ""
+
+
+def describe(path: str | os.PathLike[str]) -> Described:
+    """What a model is, by its files or by a config.json alone; a family or a model type in its usual size."""
+    path = Path(path)
+    name = path.as_posix()
+    family = models.of_type(name) or (name if name in models.families() else None)
+    if family is not None and not path.exists():
+        config = models.family(family).Config()
+        if name in getattr(type(config), "__annotations__", {}).get("kind", "") and getattr(config, "kind", name) != name:
+            config = replace(config, kind=name)
+        return Described(config, _usual(models.empty(config)), models.family(family).write(config)["model_type"])
+    alone = path.is_file() and path.suffix == ".json"
+    where, data, _ = _opened(path.parent if alone and path.name == CONFIG else path if alone else find(path))
+    name = data.get("model_type") if isinstance(data, dict) else None
+    family = models.of_type(name) if isinstance(name, str) else None
+    if family is None:
+        raise BadFileError("weights.family", where=where, name=name, known=", ".join(models.model_types()))
+    config = models.read(family, data, where)
+    stored = data.get("dtype", data.get("torch_dtype", ""))
+    return Described(config, _task(data, models.empty(config)), str(name), stored if isinstance(stored, str) else "")
+
+
 def _inputs(folder: Path, family: str, config: Any) -> tuple[Tokenizer, Processor | None]:
     """What the family reads: text needs a tokenizer, and what else it reads a processor."""
     reads = models.reads(family)
@@ -140,7 +172,7 @@ def _opened(path: Path) -> tuple[str, Any, Callable[[], table.Tensors]]:
     if is_ct2(path):
         other = ct2_file(path / ct2.FILE)
         return str(path / ct2.FILE), ct2.config(other), lambda: ct2.Weights(other)
-    data = limits.read_json(limits.member(path, CONFIG))
+    data = limits.read_json(path if path.is_file() else limits.member(path, CONFIG))
     if isinstance(data, dict) and data.get("auto_map"):
         known = ", ".join(models.model_types())
         raise BadFileError("weights.code", file=path / CONFIG, value=repr(data["auto_map"])[:80], known=known)

@@ -27,7 +27,7 @@ from regard.words import LANGUAGES, Language, say, speaking
 
 VERBS = (
     "demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "chat", "embed", "transcribe",
-    "explain", "doctor", "bench", "import", "export", "runs", "diff",
+    "explain", "doctor", "bench", "models", "show", "import", "verify", "export", "runs", "diff",
 )  # fmt: skip
 
 FAILED, MISUSED, BUG, INTERRUPTED, PIPE_CLOSED = 1, 2, 70, 130, 141

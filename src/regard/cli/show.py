@@ -92,7 +92,8 @@ def _drawn(part: Part) -> Any:
     if not part.parts and part.shape:
         rows.add_row(Text(""), Text(part.kind, style="dim"), Text(" x ".join(f"{size:,}" for size in part.shape)))
     times = f"{part.times} x " if part.times > 1 else ""
-    inside = Group(*([rows] if rows.row_count else []), *boxes) if rows.row_count or boxes else Text(part.kind, style="dim")
+    held = [*([rows] if rows.row_count else []), *boxes]
+    inside = Group(*held) if held else Text(part.kind, style="dim")
     title = Text(f"{times}{part.kind}  {part.name}")
     return Panel(inside, title=title, title_align="left", expand=False, padding=(0, 1))
 

@@ -46,7 +46,8 @@ def found(folder: Path) -> Iterator[Lying]:
 
 
 def _lying(origin: str, name: str, path: Path) -> Lying:
-    size = path.stat().st_size if path.is_file() else sum(one.stat().st_size for one in path.rglob("*") if one.is_file())
+    files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
+    size = sum(one.stat().st_size for one in files)
     return Lying(origin, name, path, "gguf" if is_gguf(path) else _model_type(path), size)
 
 

@@ -66,8 +66,9 @@ def examine(config: Any) -> Anatomy:
     sizes = {name: value for name in names for one in (config, inner) if type(value := getattr(one, name, None)) is int}
     count = sum(one.numel() for one in model.parameters())
     return Anatomy(
-        family=models.name_of(config), parameters=count, parts=tuple(_parts(model, set())), cache=_cache(model), sizes=sizes
-    )
+        family=models.name_of(config), parameters=count, parts=tuple(_parts(model, set())), cache=_cache(model),
+        sizes=sizes,
+    )  # fmt: skip
 
 
 def _parts(module: nn.Module, seen: set[int]) -> Iterator[Part]:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -129,8 +130,9 @@ def describe(path: str | os.PathLike[str]) -> Described:
     family = models.of_type(name) or (name if name in models.families() else None)
     if family is not None and not path.exists():
         config = models.family(family).Config()
-        if name in getattr(type(config), "__annotations__", {}).get("kind", "") and getattr(config, "kind", name) != name:
-            config = replace(config, kind=name)
+        if f'"{name}"' in type(config).__annotations__.get("kind", ""):  # several types in one family
+            with suppress(ConfigError):  # one whose own settings are not the usual ones
+                config = replace(config, kind=name)
         return Described(config, _usual(models.empty(config)), models.family(family).write(config)["model_type"])
     alone = path.is_file() and path.suffix == ".json"
     where, data, _ = _opened(path.parent if alone and path.name == CONFIG else path if alone else find(path))

@@ -60,8 +60,8 @@ def _shown(screen: Console, told: dict[str, Any], found: Anatomy) -> None:
     screen.print(head)
     screen.print()
     parts = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column, side in (("part", "left"), ("parameters", "right"), ("share", "right")):
-        parts.add_column(say(f"cli_show.{column}"), justify=side)
+    for column in ("part", "parameters", "share"):
+        parts.add_column(say(f"cli_show.{column}"), justify="left" if column == "part" else "right")
     for part in found.parts:
         share = part.parameters / max(found.parameters, 1)
         parts.add_row(Text(part.name), f"{part.parameters:,}", f"{share:.1%}")

@@ -86,7 +86,7 @@ def _parts(module: nn.Module, seen: set[int]) -> Iterator[Part]:
 
 
 def _part(name: str, module: nn.Module, seen: set[int]) -> Part:
-    own = [one for one in module.parameters(recurse=False)]
+    own = list(module.parameters(recurse=False))
     weight = max(own, key=lambda one: one.numel(), default=None)
     shape = () if weight is None else tuple(weight.shape)
     below = tuple(part for part in _parts(module, seen) if part.parameters or part.parts)

@@ -4,8 +4,8 @@ beside CTranslate2 on the same weights.
     python bench/transcribe.py [--model whisper-tiny] [--beams 5] [--limit N] [--folder DIR]
 
 The sounds come out of Debian's packages asterisk-core-sounds-en-wav and asterisk-core-sounds-en (CC-BY-SA 3.0), fetched
-with apt-get download into --folder and unpacked there, not installed. Errors are counted by jiwer after Whisper's own
-normalisation of English, on texts without what stands in brackets.
+with apt-get download into --folder and unpacked there, not installed; what was heard is kept there too. Errors are
+counted by jiwer after Whisper's own normalisation of English, on texts without what stands in brackets.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import random
 import re
 import subprocess
 import sys
@@ -40,12 +41,16 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("asterisk"))
     options = parser.parse_args()
     prompts = list(clips(options.folder))
-    prompts = prompts[:: max(1, len(prompts) // options.limit)][: options.limit] if options.limit else prompts
+    random.Random(7).shuffle(prompts)  # so that the first of them stand for all
+    prompts = prompts[: options.limit] if options.limit else prompts
     model = bundle.load(options.model)
     hearing = Hearing(beams=options.beams)
-    report("regard", prompts, lambda sound: transcribe(model, sound, hearing).text)
+    systems: dict[str, Callable[[Sound], str]] = {"regard": lambda sound: transcribe(model, sound, hearing).text}
     if (other := rival(model, options.beams)) is not None:
-        report("ctranslate2", prompts, other)
+        systems["ctranslate2"] = other
+    log = options.folder / f"heard-{Path(options.model).name}-{options.beams}.jsonl"
+    for found in heard(prompts, systems, log):
+        print(json.dumps(found), flush=True)
 
 
 def clips(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -64,29 +69,47 @@ def clips(folder: Path) -> Iterator[tuple[Path, str]]:
             yield path, said
 
 
-def report(system: str, prompts: list[tuple[Path, str]], hear: Callable[[Sound], str]) -> None:
+def heard(
+    prompts: list[tuple[Path, str]], systems: dict[str, Callable[[Sound], str]], log: Path
+) -> Iterator[dict[str, Any]]:
+    """The figures of each system. What was heard is kept in ``log``: a run that was ended goes on from there."""
+    kept: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in log.read_text("utf-8").splitlines() if log.exists() else ():
+        row = json.loads(line)
+        kept[row["system"], row["clip"]] = row
+    for number, (path, text) in enumerate(prompts, 1):
+        sound, clip = opened(path), f"{path.parent.name}/{path.name}"
+        for system, hear in systems.items():  # by turns, so that both meet the machine in the same moods
+            if (system, clip) in kept:
+                continue
+            began = time.perf_counter()
+            row = {"system": system, "clip": clip, "text": text, "heard": hear(sound),
+                   "seconds": sound.seconds, "took": time.perf_counter() - began}  # fmt: skip
+            kept[system, clip] = row
+            with open(log, "a", encoding="utf-8") as file:
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        if sys.stderr.isatty():
+            print(f"\r{number}/{len(prompts)}", end="", file=sys.stderr, flush=True)
+    for system in systems:
+        yield figures(system, [kept[system, f"{path.parent.name}/{path.name}"] for path, _ in prompts])
+
+
+def figures(system: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
     import jiwer
     from transformers.models.whisper.english_normalizer import EnglishTextNormalizer
 
     normal = EnglishTextNormalizer({})
-    expected, found, began, seconds = [], [], time.perf_counter(), 0.0
-    for number, (path, text) in enumerate(prompts, 1):
-        sound = opened(path)
-        seconds += sound.seconds
-        expected.append(normal(text))
-        found.append(normal(hear(sound)))
-        if sys.stderr.isatty() or number % 50 == 0:
-            print(f"\r{system} {number}/{len(prompts)}", end="", file=sys.stderr, flush=True)
-    took = time.perf_counter() - began
-    kept = [(one, other) for one, other in zip(expected, found, strict=True) if one]
-    measured: Any = jiwer.process_words([one for one, _ in kept], [other for _, other in kept])
-    right = sum(one == other for one, other in kept)
-    print(json.dumps({
-        "system": system, "clips": len(kept), "minutes": round(seconds / 60, 2), "wer": round(measured.wer, 4),
+    pairs = [(normal(row["text"]), normal(row["heard"])) for row in rows]
+    pairs = [(said, found) for said, found in pairs if said]
+    measured: Any = jiwer.process_words([said for said, _ in pairs], [found for _, found in pairs])
+    seconds, took = sum(row["seconds"] for row in rows), sum(row["took"] for row in rows)
+    return {
+        "system": system, "clips": len(pairs), "minutes": round(seconds / 60, 2), "wer": round(measured.wer, 4),
         "substitutions": measured.substitutions, "deletions": measured.deletions, "insertions": measured.insertions,
-        "words": sum(len(one.split()) for one, _ in kept), "whole clips right": round(right / len(kept), 4),
+        "words": sum(len(said.split()) for said, _ in pairs),
+        "whole clips right": round(sum(said == found for said, found in pairs) / len(pairs), 4),
         "times real time": round(seconds / took, 2),
-    }), flush=True)  # fmt: skip
+    }  # fmt: skip
 
 
 def rival(model: Any, beams: int) -> Callable[[Sound], str] | None:

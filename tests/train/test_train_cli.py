@@ -101,9 +101,7 @@ def test_options_stand_for_keys(reviews, capsys):
         (["runs", "show", "nowhere"], 1, "nowhere is no run"),
     ],
 )
-def test_mistakes_are_one_sentence_and_leave_nothing(
-    reviews, capsys, tmp_path, monkeypatch, arguments, code, message
-):
+def test_mistakes_are_one_sentence_and_leave_nothing(reviews, capsys, tmp_path, monkeypatch, arguments, code, message):
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
     run(["new", "mine", "--data", reviews])
     before = sorted(path for path in tmp_path.rglob("*") if path.is_file())

@@ -1,7 +1,7 @@
 """A hub of models on this machine: Hugging Face's and ModelScope's questions answered, well or badly.
 
-    with Hub({"config.json": b"{}", ...}) as hub:
-        hub.behave["model.safetensors"] = hub.cut(1000)      # this file's next answer ends after 1,000 bytes
+with Hub({"config.json": b"{}", ...}) as hub:
+    hub.behave["model.safetensors"] = hub.cut(1000)      # this file's next answer ends after 1,000 bytes
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,13 +42,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sets = [part for one in sizes.split() for part in ("--set", one)]
     made = regard(folder, "train", "poems", *sets, *TINY, "--out", "runs/poems")
     assert made.returncode == 0, made.stderr
+    shutil.copy(ROOT / "tests/using/sounds/privacy-prompt.wav", folder / "talk.wav")
     return folder
 
 
 @pytest.mark.slow
 def test_the_commands_run(workplace: Path) -> None:
     verbs = {line[1] for line in commands() if len(line) > 1}
-    others = {"doctor", "chat", "embed", "export"}
+    others = {"doctor", "chat", "embed", "export", "transcribe"}
     assert verbs == {"new", "train", "eval", "predict", "generate", "explain", *others}
     for line in commands():
         more = [*TINY] if line[1:2] == ["train"] else ["--max-tokens", "5"] if line[1:2] == ["generate"] else []

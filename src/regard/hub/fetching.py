@@ -58,8 +58,15 @@ def adopt(source: Path, ref: Reference, *, pickles: bool = False) -> Path:
     """Copy a model of this machine, a folder or a GGUF file, to where models are kept; the same files as of a hub."""
     if place(ref) is not None:
         raise RegardError("hub.taken", name=ref, path=ref.home)
-    names = [source.name] if source.is_file() else [str(one.relative_to(source)) for one in sorted(source.rglob("*"))
-                                                    if one.is_file() and len(one.relative_to(source).parts) <= 2]
+    names = (
+        [source.name]
+        if source.is_file()
+        else [
+            str(one.relative_to(source))
+            for one in sorted(source.rglob("*"))
+            if one.is_file() and len(one.relative_to(source).parts) <= 2
+        ]
+    )
     folder = source.parent if source.is_file() else source
     sizes = [Entry(name, (folder / name).stat().st_size) for name in names]
     wanted = listing.chosen(Listing("", tuple(sizes)), ref, file=None, pickles=pickles)

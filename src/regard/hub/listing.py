@@ -1,9 +1,9 @@
 """What a hub says a model consists of, and which of it is taken.
 
-    Hugging Face    GET /api/models/ORG/NAME/revision/REV?blobs=true    {"sha", "siblings": [{"rfilename", "size", "blobId",
-                    GET /ORG/NAME/resolve/SHA/FILE                       "lfs": {"sha256", "size"}}]}
-    ModelScope      GET /api/v1/models/ORG/NAME/repo/files?Revision=REV&Recursive=true    {"Code": 200, "Data": {"Files":
-                    GET /api/v1/models/ORG/NAME/repo?Revision=REV&FilePath=FILE            [{"Path", "Type", "Size", "Sha256"}]}}
+Hugging Face    GET /api/models/ORG/NAME/revision/REV?blobs=true    {"sha", "siblings": [{"rfilename", "size", "blobId",
+                GET /ORG/NAME/resolve/SHA/FILE                       "lfs": {"sha256", "size"}}]}
+ModelScope      GET /api/v1/models/ORG/NAME/repo/files?Revision=REV&Recursive=true    {"Code": 200, "Data": {"Files":
+                GET /api/v1/models/ORG/NAME/repo?Revision=REV&FilePath=FILE            [{"Path", "Type", "Size", "Sha256"}]}}
 """  # noqa: E501
 
 from __future__ import annotations

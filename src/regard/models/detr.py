@@ -102,9 +102,7 @@ def build(config: Config) -> Any:
         return added(layers.FeedForward(dim, hidden, config.activation, dropout=config.inner_dropout))
 
     encoder = [
-        layers.Block(
-            attention=attention(layers.AddedAttention, config.heads), feed_forward=feed_forward(config.hidden)
-        )
+        layers.Block(attention=attention(layers.AddedAttention, config.heads), feed_forward=feed_forward(config.hidden))
         for _ in range(config.depth)
     ]
     decoder = [
@@ -295,12 +293,16 @@ def write(config: Config) -> dict[str, Any]:
         "layer_type": "bottleneck" if config.network.bottleneck else "basic",
         "out_features": [f"stage{len(config.network.depths)}"],
     }
-    return vision.whole(FIELDS.write(config)) | foreign.with_labels(config.labels) | {
-        "model_type": "detr",
-        "architectures": [shared.architecture(HEADS, config.head)],
-        "activation_function": foreign.foreign_activation(config.activation),
-        "is_encoder_decoder": True,
-        "use_timm_backbone": False,
-        "use_pretrained_backbone": False,
-        "backbone_config": {key: list(one) if isinstance(one, tuple) else one for key, one in inner.items()},
-    }
+    return (
+        vision.whole(FIELDS.write(config))
+        | foreign.with_labels(config.labels)
+        | {
+            "model_type": "detr",
+            "architectures": [shared.architecture(HEADS, config.head)],
+            "activation_function": foreign.foreign_activation(config.activation),
+            "is_encoder_decoder": True,
+            "use_timm_backbone": False,
+            "use_pretrained_backbone": False,
+            "backbone_config": {key: list(one) if isinstance(one, tuple) else one for key, one in inner.items()},
+        }
+    )

@@ -56,10 +56,9 @@ def no_repeat(logits: Tensor, rows: Sequence[Sequence[int]], size: int) -> Tenso
 
 def without(logits: Tensor, tokens: Sequence[int], rows: Sequence[int]) -> Tensor:
     """Rule `tokens` out in the rows of these numbers."""
-    out = torch.zeros_like(logits, dtype=torch.bool)
-    for row in rows:
-        out[row, list(tokens)] = True
-    return logits.masked_fill(out, -torch.inf)
+    logits = logits.clone()
+    logits[torch.tensor(rows)[:, None], torch.tensor(tokens)] = -torch.inf
+    return logits
 
 
 def temperature(logits: Tensor, value: float) -> Tensor:

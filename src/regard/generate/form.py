@@ -15,6 +15,8 @@ from regard.errors import RegardError, need
 from regard.generate.rows import History
 
 LONGEST = 1 << 20  # characters of a schema or expression
+# A model that may write white space anywhere may go on doing so.
+SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class Form:
@@ -35,8 +37,7 @@ class Form:
         try:
             if regex is None:
                 wants = limits.parse_json(source.encode(), "schema")
-                # A model that may write white space anywhere may go on doing so.
-                grammar = guide.LLMatcher.grammar_from_json_schema(wants, overrides={"whitespace_flexible": False})
+                grammar = guide.LLMatcher.grammar_from_json_schema(wants, overrides=SPACES)
             else:
                 grammar = guide.LLMatcher.grammar_from_regex(source)
             self._first = guide.LLMatcher(known, grammar)

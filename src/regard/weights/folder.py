@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
@@ -20,8 +18,17 @@ FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 PICKLED = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.joblib", "*.npy", "*.npz", "*.h5")
 
 
+DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "I64": torch.int64, "I32": torch.int32,
+    "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+}  # fmt: skip
+
+
 class Folder:
-    """The tensors of a model folder, read when asked for (memory-mapped). Closes with the last reference to it."""
+    """The tensors of a model folder, each read when asked for, once and straight into memory of its own."""
+
+    owned = True
 
     def __init__(self, folder: Path) -> None:
         if (folder / FILE).exists():
@@ -30,12 +37,11 @@ class Folder:
             names = _shards(folder)
         else:
             raise _none(folder)
-        self._files: dict[str, Any] = {}
+        self._files: dict[str, _File] = {}
         self._twice: list[str] = []
-        for file in (_opened(limits.member(folder, name)) for name in sorted(names)):
-            held = file.keys()
-            self._twice += [name for name in held if name in self._files]
-            self._files |= dict.fromkeys(held, file)
+        for file in (_File(limits.member(folder, name)) for name in sorted(names)):
+            self._twice += [name for name in file.entries if name in self._files]
+            self._files |= dict.fromkeys(file.entries, file)
 
     def names(self) -> set[str]:
         return set(self._files)
@@ -45,22 +51,38 @@ class Folder:
         return self._twice
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return tuple(self._files[name].get_slice(name).get_shape())
+        return self._files[name].entries[name].shape
 
     def dtype(self, name: str) -> str:
         """As safetensors names it: F32, BF16, …"""
-        return self._files[name].get_slice(name).get_dtype()
+        return self._files[name].entries[name].dtype
 
     def read(self, name: str) -> Tensor:
-        return self._files[name].get_tensor(name)
+        return self._files[name].read(name)
 
 
-def _opened(path: Path) -> Any:
-    header.check(path)
-    try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise BadFileError("weights.damaged", file=path, why=error) from error
+class _File:
+    """One file, its header checked."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries = {one.name: one for one in header.check(path)}
+        self._start = limits.file_size(path) - max((one.end for one in self.entries.values()), default=0)
+
+    def read(self, name: str) -> Tensor:
+        one = self.entries[name]
+        tensor = torch.empty(one.shape, dtype=DTYPES[one.dtype])
+        left = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+        try:
+            with open(self.path, "rb", buffering=0) as file:
+                file.seek(self._start + one.begin)
+                while left and (count := file.readinto(left)):
+                    left = left[count:]
+        except OSError as error:
+            raise BadFileError("weights.damaged", file=self.path, why=error.strerror or error) from error
+        if left:  # cut off since its header was checked
+            raise BadFileError("weights.damaged", file=self.path, why=name)
+        return tensor
 
 
 def _none(folder: Path) -> BadFileError:

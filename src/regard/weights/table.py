@@ -22,7 +22,10 @@ FLOATS = ("F64", "F32", "F16", "BF16")  # safetensors' names of the numbers that
 
 
 class Tensors(Protocol):
-    """A file's tensors, read one at a time; what they are is known without. ``twice``: names in several files."""
+    """A file's tensors, read one at a time; what they are is known without. ``twice``: names in several files;
+    ``owned``: what is read lies in memory of its own, at an even address, not in the file's."""
+
+    owned: bool
 
     def names(self) -> set[str]: ...
     def shape(self, name: str) -> tuple[int, ...]: ...
@@ -205,14 +208,17 @@ def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: to
         shapes = [tuple(parameters[name].shape) for name in one.ours]
         stored = [tensors.read(name) for name in one.theirs]
         for name, tensor in zip(one.ours, _op(one).ours(stored, shapes), strict=True):
-            _fill(parameters[name], _own(tensor if dtype is None else tensor.to(dtype), stored))
+            tensor = tensor if dtype is None else tensor.to(dtype)
+            alone = tensors.owned and tensor.untyped_storage().nbytes() == tensor.nbytes
+            _fill(parameters[name], tensor if alone else _own(tensor, stored))
+        del stored, tensor  # before the next are read
 
 
 class _Renamed:
     """A file's tensors with the old endings, and other beginnings, of their names replaced."""
 
     def __init__(self, tensors: Tensors, old: Mapping[str, str], begin: Mapping[str, str]) -> None:
-        self._tensors = tensors
+        self._tensors, self.owned = tensors, tensors.owned
         self._stored: dict[str, str] = {}
         self._twice = list(tensors.twice())
         for stored in sorted(tensors.names()):

@@ -30,14 +30,16 @@ class Type:
 
 
 def decode(kind: Type, raw: memoryview, shape: tuple[int, ...]) -> Tensor:
-    """The tensor of these bytes: float32, or as stored where it is F32, F16 or BF16 (then a view of a copy)."""
+    """The tensor of these bytes: float32, or as stored where it is F32, F16 or BF16 in memory of its own."""
+    made = torch.empty(shape, dtype=_PLAIN.get(kind.name, torch.float32))
     if kind.name in _PLAIN:
-        return torch.frombuffer(bytearray(raw), dtype=_PLAIN[kind.name]).view(shape)
+        made.reshape(-1).view(torch.uint8).numpy()[:] = np.frombuffer(raw, dtype=np.uint8)
+        return made
     blocks = np.frombuffer(raw, dtype=np.uint8).reshape(-1, kind.bytes)
-    out = np.empty((len(blocks), kind.block), dtype=np.float32)
+    out = made.numpy().reshape(-1, kind.block)
     for at in range(0, len(blocks), _AT_ONCE):  # the pieces of a block are many arrays: few blocks at a time
         out[at : at + _AT_ONCE] = kind.decode(blocks[at : at + _AT_ONCE])
-    return torch.from_numpy(out).view(shape)
+    return made
 
 
 def encode(kind: Type, tensor: Tensor) -> bytes:

@@ -63,6 +63,13 @@ class Gguf:
         info = self.tensors[name]
         return self.bytes[info.begin : info.begin + info.size]
 
+    def done(self, name: str) -> None:
+        """The tensor's pages of the file need no memory any more; they can be read again."""
+        info, page = self.tensors[name], mmap.PAGESIZE
+        begin = info.begin // page * page
+        if hasattr(mmap, "MADV_DONTNEED") and isinstance(self.bytes.obj, mmap.mmap):
+            self.bytes.obj.madvise(mmap.MADV_DONTNEED, begin, info.begin + info.size - begin)
+
 
 def is_gguf(path: Path) -> bool:
     """Whether it calls itself one, by its name or its first bytes."""

@@ -264,6 +264,8 @@ def renamed(name: str, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -
 class Weights:
     """A GGUF file's tensors under Hugging Face's names, decoded when asked for: what a family's table reads."""
 
+    owned = True
+
     def __init__(self, file: Gguf, data: Mapping[str, Any]) -> None:
         self._file, self._heads = file, _heads(data)
         plan = {theirs: (ours, how) for theirs, ours, how in _expanded(architecture(file).rows, _depth(data))}
@@ -291,7 +293,9 @@ class Weights:
     def read(self, name: str) -> Tensor:
         theirs, how = self._stored[name]
         info = self._file.tensors[theirs]
-        return _plain(blocks.decode(info.type, self._file.raw(theirs), info.shape), how, self._heads)
+        tensor = blocks.decode(info.type, self._file.raw(theirs), info.shape)
+        self._file.done(theirs)
+        return _plain(tensor, how, self._heads)
 
 
 def _expanded(rows: Iterable[Row], depth: int) -> Iterator[Row]:

@@ -131,6 +131,8 @@ def processor(file: Ct2) -> dict[str, Any]:
 class Weights:
     """A file's tensors under Hugging Face's names, multiplied out when asked for: what the family's table reads."""
 
+    owned = False
+
     def __init__(self, file: Ct2) -> None:
         self._file = file
         self._stored: dict[str, tuple[str, int, int]] = {}  # Hugging Face's name -> theirs, which part of how many

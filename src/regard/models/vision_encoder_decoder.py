@@ -283,7 +283,8 @@ def read(data: Mapping[str, Any], where: str) -> Config:
     name = _kind(seen, ENCODERS, "encoder", where)
     module = models.family(name)
     usual = next(theirs for theirs, ours in module.HEADS.items() if ours == "pool")
-    sides: dict[str, Any] = {"vit": None, "trocr": None, name: module.read({**seen, "architectures": [usual]}, where)}
+    said = {key: value for key, value in seen.items() if key != "tie_word_embeddings"}  # it has none
+    sides: dict[str, Any] = {"vit": None, "trocr": None, name: module.read({**said, "architectures": [usual]}, where)}
     name = _kind(written, DECODERS, "decoder", where)
     sides[name] = _read_trocr(written, where) if name == "trocr" else _read_gpt2(written, where)
     if values["start"] is None:

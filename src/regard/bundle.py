@@ -65,6 +65,7 @@ _IMAGE_TASKS = {
     "codes": "masked-image",
     "restore": "masked-image",
 }
+_SOUND_TASKS = {"classify": "sound-classification", "tag": "sound-tagging", "encoder": "sound-embedding"}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -286,6 +287,8 @@ def _usual(model: Any) -> str:
     head = getattr(model.config, "head", "language")
     if models.reads(models.name_of(model.config)) == ("image",) and head in _IMAGE_TASKS:
         return _IMAGE_TASKS[head]
+    if models.reads(models.name_of(model.config)) == ("audio",) and head in _SOUND_TASKS:
+        return _SOUND_TASKS[head]
     if head in _TASKS:
         return _TASKS[head]
     if isinstance(model, EncoderDecoder):

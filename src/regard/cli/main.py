@@ -26,7 +26,7 @@ from regard.errors import RegardError
 from regard.words import LANGUAGES, Language, say, speaking
 
 VERBS = (
-    "demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "chat", "embed", "transcribe",
+    "demo", "new", "data", "tokenizer", "train", "eval", "predict", "generate", "chat", "embed", "transcribe", "speak",
     "explain", "doctor", "bench", "models", "show", "import", "verify", "export", "runs", "diff",
 )  # fmt: skip
 

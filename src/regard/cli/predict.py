@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 32  # lines read before the next answers are written
 _OF_IMAGES = {"image-classification": "candidates", "object-detection": "least", "segmentation": "out"}
+_OF_SOUND = {"sound-classification": "candidates", "sound-tagging": "least"}
 _WRITERS = ("causal-lm", "seq2seq")
 
 
@@ -53,6 +54,9 @@ def command(
     if loaded.processor is not None and loaded.processor.reads == "image" and loaded.task in _OF_IMAGES:
         _shown(model, loaded.task, _of_images(loaded, texts or _lines(), chosen_options))
         return
+    if loaded.task in _OF_SOUND:
+        _shown(model, loaded.task, _of_sound(loaded, texts or _lines(), chosen_options))
+        return
     task = _task(loaded, Run(model).recipe.task_settings if Run(model).exists else None)
     options = _options(task, chosen_options)
     _shown(model, task.name, _predictions(task, loaded, texts or _lines(), options))
@@ -75,6 +79,15 @@ def _of_images(loaded: Bundle, paths: Iterable[str], wanted: dict[str, Any]) -> 
     if "out" in wanted:
         wanted["out"] = Path(wanted["out"])
     return pictures.predict(loaded, list(paths), **wanted)
+
+
+def _of_sound(loaded: Bundle, paths: Iterable[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is said of the sounds at these paths."""
+    from regard.tasks import sounds
+
+    for name in wanted.keys() - {_OF_SOUND[loaded.task]}:
+        raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=loaded.task)
+    return sounds.predict(loaded, paths, **wanted)
 
 
 def _task(loaded: Bundle, settings: Any) -> Task:

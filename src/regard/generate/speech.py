@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from regard.errors import RegardError
+from regard.inputs.sound import Sound
 from regard.layers import Context, Key, Voice
 from regard.models.transformer import memory_mask
+
+if TYPE_CHECKING:
+    from regard.bundle import Bundle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +25,23 @@ class Speaking:
     stop: float = 0.5
     least: float = 0.0
     most: float = 20.0
+
+
+def speak(
+    bundle: Bundle, vocoder: Bundle, text: str, voice: Tensor, key: Key | None = None, settings: Speaking | None = None
+) -> Sound:
+    """A text as sound, by a model that says spectrograms and one that makes them heard. Raises RegardError for models
+    that do not, or that do not fit each other."""
+    for one, task in ((bundle, "speech"), (vocoder, "vocoder")):
+        if one.task != task:
+            raise RegardError("generate.speech_models", family=one.family, task=one.task, wanted=task)
+    mels, takes = bundle.model.config.mels, vocoder.model.config.mels
+    if mels != takes:
+        raise RegardError("generate.speech_mels", mels=mels, takes=takes)
+    frames = spectrogram(bundle.model, bundle.tokenizer.encode(text), voice, key, settings)
+    with torch.inference_mode():
+        samples = vocoder.model(frames.unsqueeze(0))[0]
+    return Sound(samples.float().cpu().numpy(), vocoder.model.config.rate)
 
 
 @torch.inference_mode()

@@ -182,3 +182,11 @@ def _finite(samples: np.ndarray, where: str) -> np.ndarray:
     if not np.isfinite(samples).all():
         raise BadFileError("inputs.sound.damaged", where=where, why="NaN")
     return samples.astype(np.float32)
+
+
+def written(sound: Sound) -> bytes:
+    """The sound as a WAV file of 16-bit PCM; what is louder than full scale is cut there."""
+    data = np.round(np.clip(sound.samples, -1.0, 1.0) * 32767).astype("<i2").tobytes()
+    form = struct.pack("<4sIHHIIHH", b"fmt ", 16, _PCM, 1, sound.rate, 2 * sound.rate, 2, 16)
+    begin, body = struct.pack("<4sI4s", b"RIFF", 36 + len(data), b"WAVE"), struct.pack("<4sI", b"data", len(data))
+    return begin + form + body + data

@@ -73,7 +73,8 @@ def get(
 def of(bundle: Bundle, settings: Config | None = None) -> Task:
     """The task that a bundle's model was made for; `settings` None = the usual ones."""
     more: dict[str, Any] = {"labels": bundle.labels, "processor": bundle.processor}
-    return get(bundle.task, settings or {}, bundle.tokenizer, context=bundle.context, **more)
+    context = bundle.model.config.context if bundle.task == "ctc" else bundle.context  # of sound, not of text
+    return get(bundle.task, settings or {}, bundle.tokenizer, context=context, **more)
 
 
 def _entry(name: str) -> tuple[str, type[Any]]:

@@ -76,7 +76,8 @@ def tiny_bundle(name: str, seed: int = 5, tokenizer=None, **changes):
                 deviation = 0.2 if "embed" in name else 0.05 if name.endswith("attention.o.weight") else 0.6
                 weight.normal_(0, deviation, generator=generator)
     task = "seq2seq" if family == "vaswani" else "causal-lm"
-    return SimpleNamespace(model=model, tokenizer=tokenizer or Letters(), family=family, task=task)
+    tokenizer = tokenizer or Letters()
+    return SimpleNamespace(model=model, tokenizer=tokenizer, family=family, task=task, context=config.context)
 
 
 @pytest.fixture(autouse=True, scope="session")

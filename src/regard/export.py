@@ -36,7 +36,11 @@ BOUNDS = {
     "BF16": 2.0**-8,
     "Q8_0": 1 / 250,
 }  # of the largest of a row: rounding, and no more
-SAMPLES = ("Hello, world!", "今天天气很好", "def f(x):\n\treturn  x + 12345", "naïve café — 😀")
+SAMPLES = (
+    "Hello, world!", "今天天气很好", "def f(x):\n\treturn  x + 12345", "naïve café — 😀", "", " a  b   ", "\t\r\n\n x",
+    "aaaaaaa 0000000 !!!!!!!", "<s></s><unk><pad><|eos|>[MASK]<0x0A>", "ﬁ Ａ e\u0301 \u1100\u1161 ▁▁ \u200b",
+    "isn't WE'LL",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -92,27 +92,34 @@ def settings(file: Gguf) -> dict[str, Any]:
 def metadata(
     document: Mapping[str, Any], roles: Mapping[str, int], told: Mapping[str, Any], vocab: int
 ) -> dict[str, Any]:
-    """The metadata of a byte-level BPE's tokenizer.json for a model of `vocab` rows; others have no place here."""
+    """The metadata of a tokenizer.json for a model of `vocab` rows: of a byte-level BPE, or of SentencePiece's with its
+    bytes; others have no place here."""
     model = document["model"]
-    pre = _name_of(document)
-    if model.get("type") != "BPE" or pre is None:
+    pre, scores = _name_of(document), _scores(document)
+    if model.get("type") != "BPE" or (pre is None and scores is None):
         raise BadFileError("inputs.gguf.no_place", kind=model.get("type"), known=", ".join(_SPLITS))
-    spelled = {number: (token, NORMAL) for token, number in model["vocab"].items()}
+    bytes_ = {f"<0x{byte:02X}>" for byte in range(256)} if scores is not None else set()
+    spelled = {number: (token, BYTE if token in bytes_ else NORMAL) for token, number in model["vocab"].items()}
     for token in document.get("added_tokens") or ():
         spelled[token["id"]] = token["content"], CONTROL if token["special"] else USER
+    if scores is not None and "unk" in roles:
+        spelled[roles["unk"]] = spelled[roles["unk"]][0], UNKNOWN
     # A row of the model that nothing spells still needs a name; a pad beyond its rows (see `Tokenizer.size`) has none.
     rows = [spelled.get(number, (f"<|unused_{number}|>", UNUSED)) for number in range(vocab)]
     tokens, types = [token for token, _ in rows], [kind for _, kind in rows]
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    made = {
-        KEY + "model": "gpt2",
-        KEY + "pre": pre,
+    made: dict[str, Any] = {
+        KEY + "model": "gpt2" if scores is None else "llama",
+        KEY + "pre": pre or "default",
         KEY + "tokens": tokens,
         KEY + "token_type": types,
-        KEY + "merges": merges,
-        KEY + "add_bos_token": bool(told.get("add_bos_token", False)),
-        KEY + "add_eos_token": bool(told.get("add_eos_token", False)),
+        KEY + "add_bos_token": bool(told.get("add_bos_token", False)) or _stands(document, 0, roles.get("bos")),
+        KEY + "add_eos_token": bool(told.get("add_eos_token", False)) or _stands(document, -1, roles.get("eos")),
     }
+    if scores is None:
+        made[KEY + "merges"] = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    else:
+        made[KEY + "scores"] = [scores.get(number, 0.0) for number in range(vocab)]
+        made[KEY + "add_space_prefix"] = "Prepend" in [step["type"] for step in document["normalizer"]["normalizers"]]
     made |= {KEY + key: roles[role] for role, key in ROLES.items() if role in roles and roles[role] < len(tokens)}
     template = told.get("chat_template")
     return made | ({TEMPLATE: template} if isinstance(template, str) else {})
@@ -170,6 +177,36 @@ def _sentence_piece(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) 
             "vocab": vocab, "merges": sentence_piece.merges(plain, vocab, scores),
         },
     }  # fmt: skip
+
+
+def _scores(document: Mapping[str, Any]) -> dict[int, float] | None:
+    """A score for each piece that SentencePiece's search would merge by as the tokenizer.json does; None where its
+    texts are prepared, or its merges ordered, otherwise."""
+    model, normal = document["model"], document.get("normalizer") or {}
+    steps = [dict(step) for step in normal.get("normalizers", [normal])]
+    prefix: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}]
+    spaces: list[dict[str, Any]] = [{"type": "Replace", "pattern": {"String": " "}, "content": "▁"}]
+    bytes_ = [f"<0x{byte:02X}>" for byte in range(256)]
+    whole = model.get("byte_fallback") and all(one in model["vocab"] for one in bytes_)
+    if not whole or document.get("pre_tokenizer") is not None or steps not in (spaces, [*prefix, *spaces]):
+        return None
+    merges = [pair.split(" ") if isinstance(pair, str) else list(pair) for pair in model["merges"]]
+    order = dict.fromkeys(left + right for left, right in merges)  # the best first
+    vocab = model["vocab"]
+    scores = {vocab[piece]: -float(rank) for rank, piece in enumerate(order)}
+    others = {token["id"] for token in document.get("added_tokens") or ()}
+    plain = {piece for piece, number in vocab.items() if number not in others and piece not in bytes_}
+    listed = [scores.get(number, 0.0) for number in range(max(vocab.values()) + 1)]
+    return scores if sentence_piece.merges(plain, vocab, listed) == merges else None
+
+
+def _stands(document: Mapping[str, Any], place: int, number: int | None) -> bool:
+    """Whether the tokenizer.json's template has a token at that end of a text."""
+    single = (document.get("post_processor") or {}).get("single") or [{}]
+    name = single[place].get("SpecialToken", {}).get("id")
+    return name is not None and any(
+        token["content"] == name and token["id"] == number for token in document.get("added_tokens") or ()
+    )
 
 
 def _name_of(document: Mapping[str, Any]) -> str | None:

@@ -10,10 +10,12 @@ from pathlib import Path
 from regard import config, limits, models
 from regard.data import sources
 from regard.errors import RegardError
+from regard.inputs import sound
 from regard.inputs.tokenizer import Tokenizer
 from regard.train import checkpoint, recipe
 from regard.train.run import Run
 from regard.weights import header
+from regard.weights.ct2 import container as ct2
 from regard.weights.folder import FILE, Folder
 
 LARGEST = 1 << 16  # bytes of one input
@@ -131,9 +133,39 @@ def run(data: bytes) -> None:
     _ = found.status, found.updates(), found.scores(), found.best(), found.data
 
 
+def wav(data: bytes) -> None:
+    """Sound of this library's own reading: nothing is made that the bytes do not pay for."""
+    if data[:4] in (b"RIFF", b"RIFX", b"RF64") and data[8:12] == b"WAVE":
+        assert len(sound.decoded(data, "x.wav").samples) <= len(data)
+
+
+def ctranslate(data: bytes) -> None:
+    """The rules of model.bin; and where they hold, every number can be read."""
+    found = ct2.open_file(_file("model.bin", data))
+    assert sum(info.size for info in found.variables.values()) <= len(data)
+    for name in found.variables:
+        found.tensor(name)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     one.__name__: one
-    for one in (safetensors, json, toml, recipes, configs, tokenizer, pieces, ranks, jsonl, csv, text, manifest, run)
+    for one in (
+        safetensors,
+        json,
+        toml,
+        recipes,
+        configs,
+        tokenizer,
+        pieces,
+        ranks,
+        jsonl,
+        csv,
+        text,
+        manifest,
+        run,
+        wav,
+        ctranslate,
+    )
 }
 
 

@@ -112,7 +112,10 @@ def _lines(form: str) -> Callable[[Piece], str]:
 def _remark(file: str, transcript: Transcript, asked: str | None) -> None:
     if transcript.language is not None and asked is None:
         notes().print(
-            say("cli_transcribe.heard_language", file=file, code=transcript.language), style="dim", markup=False
+            say("cli_transcribe.heard_language", file=file, code=transcript.language),
+            style="dim",
+            markup=False,
+            soft_wrap=True,
         )
     if not transcript.pieces:
-        notes().print(say("cli_transcribe.nothing", file=file), style="dim", markup=False)
+        notes().print(say("cli_transcribe.nothing", file=file), style="dim", markup=False, soft_wrap=True)

@@ -95,9 +95,7 @@ def compare(path: str | os.PathLike[str], tolerance: float = TOLERANCE) -> Besid
             for name, own, other in [*layers, ("output", output, _output(expected))]:
                 heard[name] = _worse(heard.get(name), _row(name, own, other))
     version = f"{type(theirs).__name__}, transformers {transformers.__version__}"
-    return Beside(
-        reference=version, inputs=len(pairs), rows=tuple(heard.values()), tolerance=tolerance, silent=silent
-    )
+    return Beside(reference=version, inputs=len(pairs), rows=tuple(heard.values()), tolerance=tolerance, silent=silent)
 
 
 def _reference(transformers: Any, folder: Path) -> Any:

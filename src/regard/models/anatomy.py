@@ -1,7 +1,7 @@
 """What a config comes to, before any weight is read: its parts, their parameters, the memory they take, the cache.
 
-    anatomy = examine(config)
-    anatomy.parameters, anatomy.parts, anatomy.cache
+anatomy = examine(config)
+anatomy.parameters, anatomy.parts, anatomy.cache
 """
 
 from __future__ import annotations

@@ -139,8 +139,11 @@ def test_what_cannot_be_said_in_its_frames_is_refused(tmp_path: Path) -> None:
     model = models.build(models.config("conformer", values), Key(3)).eval()
     task = tasks.get("ctc", {"mels": 13}, tokenizer, context=100)
     (sample,) = task.samples({"source": str(tmp_path / "a.wav"), "target": "aabb"})
-    with pytest.raises(RegardError, match=r"4 letters need 6 frames.* 2"):
+    with pytest.raises(RegardError, match=r'"aabb" needs 6 frames.* 2'):
         task.loss(model, task.collate([sample], [0]), None)
+    rows = [{"source": str(tmp_path / "a.wav"), "target": text} for text in ("aabb", "a", "b")]
+    found = task.evaluate(model, rows)
+    assert found.cut == 4 and all(np.isfinite(score.value) for score in found.scores)
     assert task.samples({"source": str(tmp_path / "a.wav"), "target": ""}) == []
     with pytest.raises(RegardError):
         task.samples({"source": str(tmp_path / "b.wav"), "target": "a"})

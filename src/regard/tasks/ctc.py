@@ -86,13 +86,14 @@ class CTCTask:
     def loss(self, model: nn.Module, batch: Batch, key: Key | None) -> Tensor:
         logits, context = _heard(model, batch, key)
         targets = batch.labels.split(batch.lengths)
-        _refuse_fast(logits, context, targets)
+        self._refuse_fast(logits, context, targets)
         return head_of(model).loss(logits, targets, context)
 
     def evaluate(self, model: nn.Module, rows: Sequence[Row], *, progress: Progress | None = None) -> Result:
-        """Word and character error rates, and nats for each letter."""
+        """Word and character error rates, and nats for each letter; letters that a sound has too few frames for have
+        no nats, and count as cut."""
         answers: dict[int, str] = {}
-        nats = np.zeros((len(rows), 2))
+        nats, cut = np.zeros((len(rows), 2)), 0
         with evaluating(model):
             for batch, _ in held_out_batches(self, rows, device_of(model), progress):
                 logits, context = _heard(model, batch, None)
@@ -100,17 +101,19 @@ class CTCTask:
                 for number, target in enumerate(batch.labels.split(batch.lengths)):
                     own, row = logits[number, : counts[number]], batch.ids[number]
                     answers[row] = self._spelled(model, own)
+                    if _needed(target) > counts[number]:
+                        cut += len(target)
+                        continue
                     nats[row] = float(head_of(model).loss(own.unsqueeze(0), [target])), len(target)
         scored = np.array(sorted(answers), dtype=np.int64)
         if not len(scored):
             raise RegardError("tasks.nothing_to_score")
         said = [answers[row] for row in scored.tolist()]
         spelt = spelling_scores(said, [rows[row]["target"] for row in scored.tolist()])
-        bits = bootstrap("nats_per_token", nats[scored], lambda total: total[:, 0] / total[:, 1])
+        each = bootstrap("nats_per_token", nats[scored], lambda total: total[:, 0] / total[:, 1])
         details = {"answers": said}
-        return Result(
-            name="model", scores=(*spelt, bits), examples=len(scored), details=details, outcome=Outcome(rows=scored)
-        )
+        known = {"examples": len(scored), "details": details, "outcome": Outcome(rows=scored)}
+        return Result(name="model", scores=(*spelt, each) if nats[:, 1].any() else spelt, cut=cut, **known)
 
     def baselines(self, train: Sequence[Row], held_out: Sequence[Row]) -> list[Result]:
         """Nothing, and what is said most often in training, whatever is heard."""
@@ -138,6 +141,15 @@ class CTCTask:
         with evaluating(model):
             return self._spelled(model, model(heard.unsqueeze(0).to(device_of(model)), Context())[0])
 
+    def _refuse_fast(self, logits: Tensor, context: Context, targets: Sequence[Tensor]) -> None:
+        """Refuses letters for which there are not enough frames, for no weights could ever say them."""
+        if logits.device.type == "meta":
+            return
+        for count, target in zip(_counts(logits, context), targets, strict=True):
+            if _needed(target) > count:
+                text = self.tokenizer.decode(target.tolist())[:40]
+                raise RegardError("tasks.too_fast", text=text, need=_needed(target), frames=count)
+
     def _spelled(self, model: Any, logits: Tensor) -> str:
         blank = model.config.blank
         letters = greedy(logits, blank) if self.width == 1 else beams(logits, blank, self.width)[0].letters
@@ -162,11 +174,6 @@ def _counts(logits: Tensor, context: Context) -> list[int]:
     return [logits.shape[1]] * len(logits) if real is None else real.expand(logits.shape[:2]).sum(-1).tolist()
 
 
-def _refuse_fast(logits: Tensor, context: Context, targets: Sequence[Tensor]) -> None:
-    """Refuses letters for which there are not enough frames, for no weights could ever say them."""
-    if logits.device.type == "meta":
-        return
-    for count, target in zip(_counts(logits, context), targets, strict=True):
-        need = len(target) + int((target[1:] == target[:-1]).sum())
-        if need > count:
-            raise RegardError("tasks.too_fast", letters=len(target), need=need, frames=count)
+def _needed(letters: Tensor) -> int:
+    """The fewest frames in which letters can be said: one each, and a blank between two alike."""
+    return len(letters) + int((letters[1:] == letters[:-1]).sum())

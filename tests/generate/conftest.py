@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 from regard import models
 from regard.layers import Key
+
+sys.path.insert(0, str(Path(__file__).parent))  # every_text
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,!?-明月光床前疑是"
 PAD, BOS, EOS, FIRST = 0, 1, 2, 3

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 import transformers
+from every_text import Digits, every_text
 
 from regard.errors import RegardError
 from regard.generate import Rules, Search, Settings, generate
@@ -216,8 +217,6 @@ def test_forced_words_stand_in_every_text(any_bundle):
 
 
 def test_wide_enough_beams_find_the_best_text_with_the_words(tiny):
-    from test_generate_beam import Digits, every_text
-
     bundle = tiny.bundle("gpt2", seed=3, vocab=Digits.size)
     bundle.tokenizer = Digits()
     settings = Settings(beams=400, samples=5, max_tokens=4, search=Search(forced=("31",), length_penalty=0.0))
@@ -242,8 +241,7 @@ def test_the_best_of_several(writer):
 @pytest.mark.parametrize(
     "way", [GREEDY, replace(DRAWN, samples=3), replace(DRAWN, rules=Rules(repetition=1.4, typical_p=0.9))]
 )
-@pytest.mark.parametrize("cache", ["preallocated", "growing", "none"])
-@pytest.mark.parametrize("guesses", [1, 4])
+@pytest.mark.parametrize(("cache", "guesses"), [("preallocated", 4), ("growing", 1), ("none", 3)])
 def test_guesses_change_nothing(any_bundle, way, cache, guesses):
     """Token for token, greedy and drawn: so the distribution is the same, for every draw is."""
     long = replace(way, max_tokens=40, cache=cache)
@@ -298,8 +296,6 @@ def test_a_draft_that_is_right_saves_reads(writer):
 
 def test_drawn_guesses_keep_the_distribution(tiny):
     """Exactly: all texts of two tokens, each drawn as often as its probability says, to the sampling error of 1,500."""
-    from test_generate_beam import Digits, every_text
-
     bundle = tiny.bundle("gpt2", seed=2, vocab=Digits.size)
     bundle.tokenizer = Digits()
     draft = tiny.bundle("gpt2", seed=9, vocab=Digits.size)
@@ -356,8 +352,6 @@ def test_log_probabilities_by_hand(writer):
 
 
 def test_rules_that_leave_nothing_are_named(tiny):
-    from test_generate_beam import Digits
-
     bundle = tiny.bundle("gpt2", vocab=Digits.size)
     bundle.tokenizer = Digits()
     with pytest.raises(RegardError, match="leave no token"):

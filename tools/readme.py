@@ -72,7 +72,16 @@ SHOWN = {
     "cache": ("cache", "缓存"),
     "future": ("no future", "不看未来"),
 }
-TESTED = ("every_family", "captions", "image_text", "every_image_family", "reformer", "wave_families", "speaking")
+TESTED = (
+    "every_family",
+    "captions",
+    "image_text",
+    "every_image_family",
+    "reformer",
+    "wave_families",
+    "speech_families",
+    "speaking",
+)
 FAMILY_HEADS = {"README.md": ("`model_type`", "file", 0), "README.zh.md": ("`model_type`", "文件", 1)}
 
 

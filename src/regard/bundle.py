@@ -298,7 +298,8 @@ def _usual(model: Any) -> str:
 
 def _token_ids(bundle: Bundle) -> dict[str, Any]:
     tokenizer, vocab = bundle.tokenizer, getattr(bundle.model.config, "vocab", None)
-    pad = None if vocab is not None and _pads_alone(tokenizer, vocab) else tokenizer.pad
+    alone = vocab is not None and _pads_alone(tokenizer, vocab)
+    pad = getattr(bundle.model.config, "pad", None) if alone else tokenizer.pad
     ids = {"pad_token_id": pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
     if isinstance(bundle.model, EncoderDecoder):  # a decoder is told when it must end
         ids |= {"forced_eos_token_id": tokenizer.eos}

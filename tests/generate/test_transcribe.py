@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +19,7 @@ from transformers.generation.logits_process import (
 
 from regard import models
 from regard.bundle import Bundle
-from regard.errors import ConfigError, RegardError
+from regard.errors import BadFileError, ConfigError, RegardError
 from regard.generate import subtitles, transcribe
 from regard.generate.spoken import Ruled, Spoken, spoken
 from regard.generate.transcribe import Hearing, Piece, Transcript, _Listener, _Taken
@@ -93,6 +95,20 @@ def test_tokens_of_speech_are_known_by_their_names(bundle: Bundle) -> None:
     assert (known.start, known.end, known.times, known.step) == (24, END, TIMES, 0.02)
     assert known.languages == {}  # a vocabulary this small is that of a model of English alone
     assert set(known.never) == {5, 24, 27, 28, 29, 30, 31, 32}
+
+
+def test_lists_of_suppressed_tokens_may_stand_beside_the_config(bundle: Bundle, tmp_path: Path) -> None:
+    """As newer folders have it: config.json without the lists."""
+    config = replace(bundle.model.config, suppressed=(), suppressed_first=())
+    bare = replace(bundle, model=SimpleNamespace(config=config), folder=tmp_path)
+    file = tmp_path / "generation_config.json"
+    file.write_text('{"suppress_tokens": [3], "begin_suppress_tokens": [4, 23]}')
+    known = spoken(bare)
+    assert known is not None and known.never[0] == 3 and known.never_first == (4, 23)
+    for wrong in ("[99]", '["a"]', "3"):
+        file.write_text(f'{{"suppress_tokens": {wrong}}}')
+        with pytest.raises(BadFileError, match="suppress_tokens"):
+            spoken(bare)
 
 
 def listener(bundle: Bundle, monkeypatch: pytest.MonkeyPatch, attempts: list[tuple[Any, ...]], **how: Any) -> Any:

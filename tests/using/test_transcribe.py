@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+import transformers
 
 from regard import bundle, named
 from regard.cli.main import run
+from regard.export import export
 from regard.generate import transcribe
 from regard.generate.transcribe import Hearing, Piece, Transcript
-from regard.inputs.sound import Sound, opened
+from regard.inputs.sound import Sound, opened, resampled
 
 SOUNDS = Path(__file__).parent / "sounds"
 SAID = {
@@ -59,6 +62,26 @@ def test_the_fetched_folder_gives_its_suppressed_tokens_and_its_processor(whispe
     assert (whisper.model.config.vocab, whisper.model.config.depth) == (51_864, 4)
     assert len(whisper.model.config.suppressed) == 90 and whisper.model.config.suppressed_first == (220, 50_256)
     assert whisper.processor is not None and whisper.processor.reads == "audio"
+
+
+@pytest.mark.slow
+def test_times_are_tokens_and_padding_is_none_of_them(whisper: bundle.Bundle, tmp_path: Path) -> None:
+    """CTranslate2's folder names them in its vocabulary alone. Saved for transformers, it is the same model there."""
+    tokenizer = whisper.tokenizer
+    assert tokenizer.decode([50_363, 51_863], special=True) == "<|0.00|><|30.00|>" and tokenizer.pad == 51_864
+    assert tokenizer.decode(tokenizer.encode("<|0.00|>", special=False)) == "<|0.00|>"
+    export(whisper, tmp_path / "hf", "hf")
+    theirs = transformers.WhisperForConditionalGeneration.from_pretrained(tmp_path / "hf", dtype=torch.float32).eval()
+    read = transformers.AutoProcessor.from_pretrained(tmp_path / "hf")
+    sound = resampled(opened(SOUNDS / "privacy-prompt.wav"), 16_000)
+    frames = read(sound.samples, sampling_rate=16_000, return_tensors="pt").input_features
+    target = torch.tensor([[50_257, 50_362, 2555, 3802]])
+    with torch.no_grad():
+        # Of a trained model the numbers in between are large, and 3,000 frames are summed in another order.
+        ours = whisper.model(whisper.processor(sound).unsqueeze(0), target)  # type: ignore[operator]
+        torch.testing.assert_close(
+            theirs(input_features=frames, decoder_input_ids=target).logits, ours, rtol=1e-4, atol=1e-3
+        )
 
 
 PIECES = (Piece(0.0, 1.5, " One."), Piece(1.5, 3.25, " Two."))

@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard import limits
+from regard.errors import BadFileError
 from regard.generate.rows import CachedReader, Memory, Rows
 from regard.generate.warp import log_probabilities
 
+GENERATION = "generation_config.json"
 START, END, BEFORE = "<|startoftranscript|>", "<|endoftext|>", "<|startofprev|>"
 TASKS = {"transcribe": "<|transcribe|>", "translate": "<|translate|>"}
 SILENT = ("<|nospeech|>", "<|nocaptions|>")
@@ -70,9 +73,29 @@ def spoken(bundle: Any) -> Spoken | None:
         step=bundle.processor.seconds / config.frames,
         tasks={task: numbers[name] for task, name in TASKS.items()},
         languages=languages,
-        never=(*config.suppressed, *(numbers[name] for name in NEVER if name in numbers), numbers[UNTIMED]),
-        never_first=config.suppressed_first,
+        never=(
+            *_suppressed(bundle, "suppress_tokens", config.suppressed),
+            *(numbers[name] for name in NEVER if name in numbers),
+            numbers[UNTIMED],
+        ),
+        never_first=_suppressed(bundle, "begin_suppress_tokens", config.suppressed_first),
     )
+
+
+def _suppressed(bundle: Any, key: str, known: tuple[int, ...]) -> tuple[int, ...]:
+    """Tokens of a list that older files hold in config.json and newer ones in generation_config.json."""
+    if known or bundle.folder is None or not (bundle.folder / GENERATION).is_file():
+        return known
+    data = limits.read_json(limits.member(bundle.folder, GENERATION))
+    listed = data.get(key) if isinstance(data, dict) else None
+    if listed is None:
+        return known
+    vocab = bundle.model.config.vocab
+    if not isinstance(listed, list) or not all(type(one) is int and 0 <= one < vocab for one in listed):
+        raise BadFileError(
+            "weights.setting", where=bundle.folder / GENERATION, key=key, value=listed, accepted=f"< {vocab}"
+        )
+    return tuple(listed)
 
 
 class Ruled(Rows):

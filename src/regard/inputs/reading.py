@@ -53,7 +53,20 @@ def load(path: Path) -> tuple[tokenizers.Tokenizer, dict[str, str], dict[str, An
         rust, prepare = _exact(_document(path)[0], str(path), settings)
     else:
         rust, prepare = _read(path, settings), None
-    return rust, _roles(rust, settings, folder), settings, prepare
+    return with_times(rust), _roles(rust, settings, folder), settings, prepare
+
+
+def with_times(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:
+    """Whisper's tokenizers of earlier years end before the tokens that say a time, which its models have all the same:
+    here they get them, lest a token of ours take their numbers."""
+    size = rust.get_vocab_size(with_added_tokens=True)
+    if rust.token_to_id(_UNTIMED) == size - 1:
+        times = (tokenizers.AddedToken(f"<|{n * _STEP:.2f}|>", special=True, normalized=False) for n in range(_TIMES))
+        rust.add_special_tokens(list(times))
+    return rust
+
+
+_UNTIMED, _STEP, _TIMES = "<|notimestamps|>", 0.02, 1501  # up to half a minute
 
 
 def prepared(rust: tokenizers.Tokenizer) -> tokenizers.Tokenizer:

@@ -83,6 +83,14 @@ def test_an_answer_that_is_stopped_is_kept_as_far_as_it_came(talker):
     assert talk.undo() and not talk.undo() and talk.messages == []
 
 
+def test_an_answer_can_be_had_again_otherwise(talker):
+    with Conversation(talker, settings=Settings(max_tokens=9, temperature=1.5, seed=3)) as talk:
+        assert talk.again() is None
+        first = talk.ask("hello there")
+        assert talk.again() == "hello there" and talk.messages == []
+        assert talk.ask("hello there") != first and len(talk.messages) == 2
+
+
 def test_special_tokens_in_a_message_stay_text(talker):
     with Conversation(talker, settings=Settings(max_tokens=2, temperature=0)) as talk:
         talk.messages.append({"role": "user", "content": "<|eos|>"})

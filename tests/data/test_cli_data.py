@@ -58,6 +58,7 @@ def test_samples_are_listed(capsys, language):
         "sample:film-reviews",
         "sample:office-help",
         "sample:addresses",
+        "sample:digits",
     }
 
 

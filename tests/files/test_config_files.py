@@ -32,6 +32,8 @@ SAME = {
 BOUNDS = {"sliding_window", "window_size", "query_pre_attn_scalar", "first_k_dense_replace"}
 # Below 1 means "as the context" in their library.
 BELOW_ONE = {"max_relative_positions", "position_buckets"}
+# How much wider a layer is, or what counts how much in a loss: a half is one, too.
+BELOW_ONE |= {"mlp_ratio", "class_cost", "bbox_cost", "giou_cost", "bbox_loss_coefficient", "giou_loss_coefficient"}
 UNREAD = {("phi3", "attention_dropout")}
 
 
@@ -65,7 +67,7 @@ FLAT = [name for name in models.families() if name not in SECTIONS]
 def test_a_size_that_lies_is_refused_by_its_key(name):
     good = written(name)
     assert read(name, good) == models.family(name).Config()
-    assert len(sizes(name)) >= 4
+    assert len(sizes(name)) >= (3 if name == "segformer" else 4)  # most of whose sizes are lists, one for each stage
     tried = 0
     for key in sizes(name):
         for lie, value in LIES.items():

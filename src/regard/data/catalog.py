@@ -61,6 +61,14 @@ SAMPLES = (
         licence="CC0-1.0",
         sha256="ec1ca330d1bfa70b23f067cda8bb9f4e196f044cb6d54b89506846aefd58e2c1",
     ),
+    Sample(
+        name="digits",
+        rows=1797,
+        language="-",
+        columns=("text", "label"),
+        licence="BSD-3-Clause",
+        sha256="d2767d82e5359c7a5519e85d62f64f521b1bfdb14c0abd3c24fdcd6fca5bb9c7",
+    ),
 )
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+
+from regard.config import Problem, between, verify
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,3 +19,9 @@ class Weights:
     box: float = 5.0
     overlap: float = 2.0
     nothing: float = 0.1
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from between(self, 0.0, 1e6, *(field.name for field in fields(self)))

@@ -59,6 +59,7 @@ class Config:
             if count > 0 and dim % count:
                 yield "heads", "models.heads", {"dim": dim}
         yield from shared.check_sizes(self, "channels", "width")
+        yield from between(self, 0, (1 << 16) - 1, "ignored")
         yield from between(self, 0.0, 0.99, "dropout", "attention_dropout", "head_dropout", "skip")
         yield from shared.check_activation(self)
         if self.head in ("classify", "segment") and len(self.labels) < 2:

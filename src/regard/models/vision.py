@@ -45,6 +45,11 @@ class Vision:
         """Rows and columns of patches."""
         return self.image[0] // self.patch, self.image[1] // self.patch
 
+    @property
+    def context(self) -> int:
+        """Tokens of an image of the usual size."""
+        return getattr(self, "first", 1) + self.grid[0] * self.grid[1]
+
     def check(self) -> Iterator[Problem]:
         yield from shared.check_sizes(self, "channels", "patch", "dim", "depth", "heads", "hidden")
         if not all(self.patch <= side <= LARGEST for side in self.image):
@@ -248,13 +253,11 @@ def one_side(size: Any, where: str, key: str) -> Any:
     return height
 
 
-def pooled_alike(data: Mapping[str, Any], where: str) -> None:
+def pooled_alike(data: Mapping[str, Any], config: Any, where: str) -> None:
     """Poolers are as wide as the stack."""
     width = data.get("pooler_output_size")
-    if width not in (None, data.get("hidden_size", 768)):
-        raise BadFileError(
-            "weights.setting", where=where, key="pooler_output_size", value=width, accepted=data.get("hidden_size", 768)
-        )
+    if width not in (None, config.dim):
+        shared.refuse("pooler_output_size", width, (config.dim,), where)
 
 
 def whole(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,8 +61,9 @@ HEADS = {"ViTModel": "pool", "ViTForImageClassification": "classify", "ViTForMas
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
-    vision.pooled_alike(data, where)
-    return foreign.config(Config, vision.values(data, where, FIELDS, HEADS), where, FIELDS)
+    config = foreign.config(Config, vision.values(data, where, FIELDS, HEADS), where, FIELDS)
+    vision.pooled_alike(data, config, where)
+    return config
 
 
 def write(config: Config) -> dict[str, Any]:

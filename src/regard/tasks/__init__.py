@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from regard.errors import ConfigError
-from regard.tasks.config import CTC, CausalLM, Classification, Config, MaskedLM, Seq2Seq
+from regard.tasks.config import CTC, CausalLM, Classification, Config, ImageClassification, MaskedLM, Seq2Seq
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from regard.inputs.tokenizer import Tokenizer
     from regard.tasks.base import Task
 
-__all__ = ["CTC", "CausalLM", "Classification", "Config", "MaskedLM", "Seq2Seq", "config", "get", "names", "of"]
+__all__ = [
+    "CTC", "CausalLM", "Classification", "Config", "ImageClassification", "MaskedLM", "Seq2Seq", "config", "get",
+    "names", "of",
+]  # fmt: skip
 
 _TASKS: dict[str, tuple[str, type[Any]]] = {
     "causal-lm": ("causal_lm", CausalLM),
@@ -34,6 +37,7 @@ _TASKS: dict[str, tuple[str, type[Any]]] = {
     "seq2seq": ("seq2seq", Seq2Seq),
     "classification": ("classification", Classification),
     "ctc": ("ctc", CTC),
+    "image-classification": ("image_classification", ImageClassification),
 }
 
 
@@ -59,21 +63,22 @@ def get(
     processor: Processor | None = None,
 ) -> Task:
     """The task `name` for a tokenizer and a model of `context` tokens; `labels` are a classification's classes,
-    `processor` is what makes of sound what the model hears."""
+    `processor` is what makes of sound or images what the model is given."""
     module, kind = _entry(name)
     if isinstance(settings, Mapping):
         settings = config(name, settings)
     if not isinstance(settings, kind):
         raise TypeError(f"{name} takes {kind.__name__}, not {type(settings).__name__}")
     build = importlib.import_module(f"regard.tasks.{module}").build
-    more = {"processor": processor} if name == "ctc" else {}
+    more = {"processor": processor} if name in ("ctc", "image-classification") else {}
     return build(settings, tokenizer, context=context, labels=tuple(labels), **more)
 
 
 def of(bundle: Bundle, settings: Config | None = None) -> Task:
     """The task that a bundle's model was made for; `settings` None = the usual ones."""
     more: dict[str, Any] = {"labels": bundle.labels, "processor": bundle.processor}
-    context = bundle.model.config.context if bundle.task == "ctc" else bundle.context  # of sound, not of text
+    not_of_text = bundle.task in ("ctc", "image-classification")
+    context = bundle.model.config.context if not_of_text else bundle.context
     return get(bundle.task, settings or {}, bundle.tokenizer, context=context, **more)
 
 

@@ -30,7 +30,8 @@ class Sample:
 
     `tokens` (T,) go into the stack that carries the loss; `labels` (T,) stand at the position that predicts them,
     already shifted where the task shifts, IGNORED where nothing is asked. `source` (S,) is what an encoder-decoder
-    reads, `sound` (F, mels) or (samples,) what a model of sound hears. `klass` is the class of a classification, whose
+    reads, `sound` (F, mels) or (samples,) what a model of sound hears, `image` (C, H, W) what
+    one of images sees. `klass` is the class of a classification, whose
     `labels` are all IGNORED. `cut` counts tokens that truncation took away.
     """
 
@@ -38,6 +39,7 @@ class Sample:
     labels: np.ndarray
     source: np.ndarray | None = None
     sound: np.ndarray | None = None
+    image: np.ndarray | None = None
     klass: int | None = None
     cut: int = 0
 
@@ -59,7 +61,7 @@ class Batch:
     `tokens` (1, N) with `lengths` summing to N; `where` (M,) flat positions that carry loss and `labels` (M,) what
     they predict. In a classification `where` is empty and `labels` are the documents' classes. `source` (1, S) and
     `source_lengths` are there for encoder-decoders; `sound` (B, F, mels) or (B, samples) is padded to the longest of
-    `source_lengths`. `count` is what the summed loss is divided by; `ids` say which
+    `source_lengths`, `image` is (B, C, H, W). `count` is what the summed loss is divided by; `ids` say which
     examples these are, in the caller's numbering.
     """
 
@@ -72,6 +74,7 @@ class Batch:
     count: int
     ids: tuple[int, ...]
     sound: Tensor | None = None
+    image: Tensor | None = None
 
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
@@ -82,6 +85,7 @@ class Batch:
             labels=self.labels.to(device),
             source=None if self.source is None else self.source.to(device),
             sound=None if self.sound is None else self.sound.to(device),
+            image=None if self.image is None else self.image.to(device),
         )
 
     def document(self) -> Tensor:

@@ -93,4 +93,21 @@ class CTC:
         yield from between(self, 1, 1 << 12, "beams")
 
 
-Config = CausalLM | MaskedLM | Seq2Seq | Classification | CTC
+@dataclass(frozen=True, kw_only=True)
+class ImageClassification:
+    """Name the class of an image. `labels`: the classes in the model's order; empty = the training data's, sorted.
+    `shift`: pixels that an image is moved by in training, drawn anew in each epoch."""
+
+    labels: tuple[str, ...] = ()
+    shift: int = 0
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from between(self, 0, 1 << 10, "shift")
+        if len(set(self.labels)) < len(self.labels):
+            yield "labels", "tasks.labels_twice", {}
+
+
+Config = CausalLM | MaskedLM | Seq2Seq | Classification | CTC | ImageClassification

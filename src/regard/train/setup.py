@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from threading import Thread
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from regard.data.split import split
 from regard.errors import ConfigError, RegardError
 from regard.inputs import letters
 from regard.inputs.absent import NoTokenizer
+from regard.inputs.images import Images, Settings
 from regard.inputs.tokenizer import Tokenizer
 from regard.ops.random import Key
 from regard.tasks.base import Task
@@ -79,7 +80,8 @@ class Setup:
         found = []
         for batch in feed.batches(Place()):
             where = feed.where(batch.ids)
-            found += show.documents(batch, self.tokenizer, where=where, cut=lost, classes=self.labels)
+            words = self.tokenizer if batch.image is None else _Squares()
+            found += show.documents(batch, words, where=where, cut=lost, classes=self.labels)
         return found
 
 
@@ -100,7 +102,7 @@ def prepare(
     labels = classes(recipe, train)
     words = find_tokenizer(recipe, train, tokenizer, base, polled)
     model = model_config(recipe, words, labels, base)
-    known = {"labels": labels, "processor": base.processor if base else None}
+    known = {"labels": labels, "processor": base.processor if base else _processor(recipe, model)}
     task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, **known)
     resolved = replace(
         recipe,
@@ -133,7 +135,7 @@ def some(source: Source, most: int | None, seed: int) -> Source:
 def classes(recipe: Recipe, train: Source) -> tuple[str, ...]:
     """The classes of a classification: as the recipe lists them, else those of the training data, numbers by value."""
     settings = recipe.task_settings
-    if not isinstance(settings, tasks.Classification):
+    if not isinstance(settings, tasks.Classification | tasks.ImageClassification):
         return ()
     if settings.labels:
         return settings.labels
@@ -149,6 +151,8 @@ def find_tokenizer(
 ) -> Tokenizer:
     """The run's own if it has one, else the base's, else one that is loaded or trained as the recipe says."""
     wants = recipe.tokenizer
+    if isinstance(recipe.task_settings, tasks.ImageClassification):
+        return cast(Tokenizer, NoTokenizer(base.family if base else str(recipe.model.get("family"))))
     if folder is not None and folder.is_dir():
         return Tokenizer.load(folder)
     if base is not None and not isinstance(base.tokenizer, NoTokenizer):
@@ -193,6 +197,10 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], 
     else:
         family = str(recipe.model["family"])
     known = {field.name for field in fields(models.family(family).Config)}
+    if isinstance(recipe.task_settings, tasks.ImageClassification):
+        if models.reads(family) != ("image",) or "head" not in known:
+            raise ConfigError("train.no_head", family=family, task=recipe.task_name)
+        return models.config(family, values | {"head": "classify", "labels": labels}, where="recipe: model")
     found = {"vocab": values.get("vocab", tokenizer.size), "labels": labels}
     found |= {"head": "classify" if labels else "language", "pad": tokenizer.pad}
     if isinstance(recipe.task_settings, tasks.CTC):
@@ -205,6 +213,20 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], 
     if values["vocab"] < tokenizer.size:
         raise ConfigError("train.vocab", vocab=values["vocab"], size=tokenizer.size)
     return models.config(family, values, where="recipe: model")
+
+
+def _processor(recipe: Recipe, model: Any) -> Images | None:
+    """What makes of an image what a model of images, trained from nothing, sees: its size, and numbers from -1 to 1."""
+    if not isinstance(recipe.task_settings, tasks.ImageClassification) or not hasattr(model, "image"):
+        return None
+    return Images(Settings(resize=model.image, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)))
+
+
+class _Squares:
+    """Stands for each patch of an image where a batch is shown as text."""
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        return ["▪"] * len(ids)
 
 
 def sizes(recipe: Recipe) -> dict[str, Any]:

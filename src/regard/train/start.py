@@ -16,6 +16,7 @@ from regard import bundle, limits
 from regard.data import show
 from regard.data.check import check
 from regard.errors import BadFileError, RegardError
+from regard.inputs.absent import NoTokenizer
 from regard.train import checkpoint
 from regard.train.card import card
 from regard.train.estimate import check_beforehand, laid_out, on_disk, sets
@@ -116,7 +117,7 @@ def make(setup: Setup, run: Run, watch: Watch, stop: Stop, *, fresh: bool) -> Jo
     feed = setup.feed(stop.poll)
     keep_data(setup, run, tokens=feed.tokens, samples=len(feed.size))
     run.save_recipe(setup.recipe)
-    if not run.tokenizer.exists():
+    if not run.tokenizer.exists() and not isinstance(setup.tokenizer, NoTokenizer):
         beside = run.folder / f"tmp-tokenizer-{os.getpid()}"
         setup.tokenizer.save(beside)
         os.replace(beside, run.tokenizer)

@@ -91,7 +91,7 @@ def test_baselines_know_digits() -> None:
     rows = digits(600)
     found = {one.name: one for one in task().baselines(rows[:450], rows[450:])}
     accuracy = {name: next(s.value for s in one.scores if s.name == "accuracy") for name, one in found.items()}
-    assert accuracy["majority"] < 0.2 < 0.85 < accuracy["logistic_regression"]
+    assert accuracy["majority"] < 0.2 < 0.85 < accuracy["pixel_regression"]
     assert accuracy["neighbour"] > 0.9
 
 

@@ -68,7 +68,7 @@ class ImageClassificationTask(ClassificationTask):
         classes, truth = ([self._class(row) for row in rows] for rows in (train, held_out))
         found = {
             "majority": np.full(len(asked), commonest(classes)),
-            "logistic_regression": regressed(seen, classes, asked, len(self.labels)),
+            "pixel_regression": regressed(seen, classes, asked, len(self.labels)),
             "neighbour": np.asarray(classes)[[int(((seen - one) ** 2).sum(1).argmin()) for one in asked]],
         }
         return [self._result(name, truth, answered, 0) for name, answered in found.items()]

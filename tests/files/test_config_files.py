@@ -29,7 +29,7 @@ SAME = {
     "encoder_ffn_dim": ("decoder_ffn_dim",),
 }
 # Bounds and factors, not sizes: nothing is allocated by them, and a large one means "all".
-BOUNDS = {"sliding_window", "window_size", "query_pre_attn_scalar", "first_k_dense_replace"}
+BOUNDS = {"sliding_window", "window_size", "query_pre_attn_scalar", "first_k_dense_replace", "rotary_embedding_base"}
 # Below 1 means "as the context" in their library.
 BELOW_ONE = {"max_relative_positions", "position_buckets"}
 # How much wider a layer is, or what counts how much in a loss: a half is one, too.

@@ -61,8 +61,8 @@ class Masking:
 
     def check(self) -> Iterator[Problem]:
         yield from between(self, 0.0, 1.0, "time", "features")
-        yield from at_least(self, 1, "time_length", "feature_length")
-        yield from at_least(self, 0, "time_least", "feature_least")
+        yield from between(self, 1, shared.LARGEST, "time_length", "feature_length")
+        yield from between(self, 0, shared.LARGEST, "time_least", "feature_least")
 
 
 @dataclass(frozen=True, kw_only=True)

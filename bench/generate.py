@@ -113,7 +113,7 @@ def transformers(folder: Path) -> Writer:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(folder / "hf", dtype=torch.float32).eval()
+    model: Any = AutoModelForCausalLM.from_pretrained(folder / "hf", dtype=torch.float32).eval()
 
     def write(prompts: list[list[int]], count: int) -> Any:
         rows = torch.tensor(prompts)

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
+    NoRepeatNGramLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
+    SequenceBiasLogitsProcessor,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
@@ -57,6 +59,23 @@ def test_repetition_like_transformers(logits, penalty):
     tokens = torch.randint(V, (B, 13), generator=torch.Generator().manual_seed(5))
     expected = RepetitionPenaltyLogitsProcessor(penalty)(tokens, logits)
     torch.testing.assert_close(warp.repetition(logits, tokens.tolist(), penalty), expected)
+
+
+def test_bias_like_transformers():
+    """Words of one to three tokens of five, so that many stand before the next token."""
+    tokens = torch.randint(5, (31, 17), generator=torch.Generator().manual_seed(5))
+    scores = torch.randn(31, 5, generator=torch.Generator().manual_seed(7))
+    words = [([3], 1.5), ([0, 1], -2.0), ([2, 4, 1], 3.0), ([1, 1], -torch.inf), ([4, 0], 0.5)]
+    expected = SequenceBiasLogitsProcessor([[word, value] for word, value in words])(tokens, scores)
+    torch.testing.assert_close(warp.bias(scores, tokens.tolist(), words), expected)
+
+
+def test_no_repeat_like_transformers():
+    tokens = torch.randint(5, (31, 17), generator=torch.Generator().manual_seed(5))
+    scores = torch.randn(31, 5, generator=torch.Generator().manual_seed(7))
+    for size in (1, 2, 3, 5, 17, 18):
+        expected = NoRepeatNGramLogitsProcessor(size)(tokens, scores)
+        torch.testing.assert_close(warp.no_repeat(scores, tokens.tolist(), size), expected)
 
 
 def test_top_p_after_top_k_like_transformers(logits):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -72,7 +73,8 @@ class _File:
     def read(self, name: str) -> Tensor:
         one = self.entries[name]
         tensor = torch.empty(one.shape, dtype=DTYPES[one.dtype])
-        left = memoryview(tensor.reshape(-1).view(torch.uint8).numpy())
+        numbers: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        left = memoryview(numbers)
         try:
             with open(self.path, "rb", buffering=0) as file:
                 file.seek(self._start + one.begin)

@@ -46,7 +46,7 @@ class SpanAttention(Attention):
 
     def reach(self) -> int:
         """How many tokens the furthest head sees, itself among them."""
-        return int((self.spans().max() + self.ramp).ceil())
+        return max(int((self.spans().max() + self.ramp).ceil()), self.ramp)  # no less, even where tensors hold nothing
 
     def memory(self, capacity: int | None, spare: int) -> Memory:
         return Ring(self.reach(), spare)

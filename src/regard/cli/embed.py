@@ -42,14 +42,15 @@ def command(
     ready(model, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen
-    from regard.tasks import pictures
+    from regard.tasks import image_text, pictures
     from regard.tasks.vectors import vectors
 
     loaded = bundle.load(model, **chosen(device, "float32", threads))
-    if loaded.processor is not None and loaded.task.startswith("image-"):
+    if loaded.processor is not None and (loaded.task.startswith("image-") or loaded.task == image_text.CONTRAST):
         if pool is not None or context is not None:
             raise Mistake("cli_embed.of_images")
-        found = pictures.vectors(loaded, texts, normalised=not plain)
+        of = image_text if loaded.task == image_text.CONTRAST else pictures
+        found = of.vectors(loaded, texts, normalised=not plain)
     else:
         found = vectors(loaded, texts, how=pool, normalised=not plain, context=context)
     if out is not None:

@@ -6,6 +6,7 @@ import io
 import sys
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,13 +66,15 @@ GUESSES = 5  # tokens guessed ahead where a source of guesses is given and their
 @option("--seed", type=int, default=Settings.seed)
 @option("--stop", multiple=True)
 @option("--no-cache", is_flag=True)
+@option("--out", type=click.Path(dir_okay=False))
+@option("--guidance", type=float)
 @option("--yes", is_flag=True)
 @option("--device", default="auto")
 @option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @option("--threads", type=click.IntRange(1))
 def command(
     model: str, prompts: tuple[str, ...], draft: str | None, logprobs: int, yes: bool, device: str, dtype: str,
-    threads: int | None, **decoding: Any,
+    threads: int | None, out: str | None, guidance: float | None, **decoding: Any,
 ) -> None:  # fmt: skip
     settings = _settings(draft, **decoding)
     prompts = prompts or _lines()
@@ -82,6 +85,9 @@ def command(
 
     where = chosen(device, dtype, threads)
     loaded, guessing = bundle.load(model, **where), bundle.load(draft, **where) if draft else None
+    if _paints(loaded, out, guidance):
+        _paint(loaded, model, prompts, settings, out, guidance)
+        return
     drawing = any(decoding[name] is not None for name in (*DRAWN, "contrast"))
     if loaded.task == "seq2seq" and not drawing and settings.beams == settings.drawn == 1:
         settings = replace(settings, temperature=0.0)  # an answer is looked for, not made up
@@ -92,6 +98,33 @@ def command(
     if full:
         context = loaded.context
         notes().print(say("cli_generate.reached_context", count=full, all=len(texts), context=context), markup=False)
+
+
+def _paints(loaded: Bundle, out: str | None, guidance: float | None) -> bool:
+    """Whether the model makes images; one that does not has no use for what they need."""
+    if loaded.task == "text-to-image":
+        return True
+    for name, value in (("--out", out), ("--guidance", guidance)):
+        if value is not None:
+            raise Mistake("cli_generate.no_image", option=name, task=loaded.task)
+    return False
+
+
+def _paint(
+    loaded: Bundle, model: str, prompts: Sequence[str], settings: Settings, out: str | None, guidance: float | None
+) -> None:
+    """A PNG of ``settings.samples`` images for each prompt, a row each; in the place of one of them alone, all."""
+    from regard.generate.pictures import Paint
+    from regard.tasks.image_text import paint, sheet
+
+    if out is None:
+        raise Mistake("cli_generate.image_where")
+    texts = [prompt for prompt in prompts for _ in range(settings.samples)]
+    strength = 1.0 if guidance is None else guidance
+    how = Paint(temperature=settings.temperature, top_k=settings.top_k, guidance=strength, seed=settings.seed)
+    sheet(paint(loaded, texts, how), Path(out), most=settings.samples if settings.samples > 1 else 8)
+    document = {"model": model, "settings": to_dict(how), "texts": list(prompts), "out": out}
+    answer(document, lambda screen: screen.print(say("cli_generate.painted", count=len(texts), out=out), markup=False))
 
 
 def _settings(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _AT_ONCE = 32  # lines read before the next answers are written
 _OF_IMAGES = {"image-classification": "candidates", "object-detection": "least", "segmentation": "out"}
 _OF_SOUND = {"sound-classification": "candidates", "sound-tagging": "least"}
+_IN_WORDS = {"contrast": {"among"}, "seq2seq": {"question", "max_tokens", "temperature", "beams", "seed"}}
 _WRITERS = ("causal-lm", "seq2seq")
 
 
@@ -33,6 +34,8 @@ _WRITERS = ("causal-lm", "seq2seq")
 @option("--candidates", type=click.IntRange(1))
 @option("--least", type=click.FloatRange(0.0, 1.0))
 @option("--out", type=click.Path(file_okay=False))
+@option("--among", multiple=True)
+@option("--question")
 @option("--max-tokens", type=int)
 @option("--temperature", type=float)
 @option("--beams", type=int)
@@ -40,9 +43,7 @@ _WRITERS = ("causal-lm", "seq2seq")
 @option("--device", default="auto")
 @option("--dtype", type=click.Choice(["auto", "float32", "bfloat16"]), default="auto")
 @option("--threads", type=click.IntRange(1))
-def command(
-    model: str, texts: tuple[str, ...], device: str, dtype: str, threads: int | None, **wanted: int | float | str | None
-) -> None:
+def command(model: str, texts: tuple[str, ...], device: str, dtype: str, threads: int | None, **wanted: Any) -> None:
     from regard import bundle
     from regard.cli.machine import chosen
     from regard.train.run import Run
@@ -50,7 +51,10 @@ def command(
     if not texts and sys.stdin.isatty():
         raise Mistake("cli_predict.no_text")
     loaded = bundle.load(model, **chosen(device, dtype, threads))
-    chosen_options = {name: value for name, value in wanted.items() if value is not None}
+    chosen_options = {name: value for name, value in wanted.items() if value not in (None, ())}
+    if loaded.processor is not None and loaded.processor.reads == "image" and loaded.task in _IN_WORDS:
+        _shown(model, loaded.task, _in_words(loaded, texts or tuple(_lines()), chosen_options))
+        return
     if loaded.processor is not None and loaded.processor.reads == "image" and loaded.task in _OF_IMAGES:
         _shown(model, loaded.task, _of_images(loaded, texts or _lines(), chosen_options))
         return
@@ -88,6 +92,19 @@ def _of_sound(loaded: Bundle, paths: Iterable[str], wanted: dict[str, Any]) -> I
     for name in wanted.keys() - {_OF_SOUND[loaded.task]}:
         raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=loaded.task)
     return sounds.predict(loaded, paths, **wanted)
+
+
+def _in_words(loaded: Bundle, paths: tuple[str, ...], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What is written of the images at these paths, or which of several texts fits each."""
+    from regard.tasks import image_text
+
+    for name in wanted.keys() - _IN_WORDS[loaded.task]:
+        raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=loaded.task)
+    if loaded.task == image_text.CONTRAST:
+        return image_text.zero_shot(loaded, paths, wanted.get("among", ()))
+    question = wanted.pop("question", None)
+    usual = {"max_tokens": 64} | ({} if wanted.get("beams", 1) > 1 else {"temperature": 0.0})
+    return image_text.captions(loaded, paths, Settings(**{**usual, **wanted}), question=question)
 
 
 def _task(loaded: Bundle, settings: Any) -> Task:

@@ -14,7 +14,7 @@ from regard import models
 from regard.errors import RegardError
 from regard.generate import ahead, beam, contrast, sample
 from regard.generate.choose import Chooser
-from regard.generate.rows import CachedReader, FreshReader, Memory, Rows, Source, encode
+from regard.generate.rows import CachedReader, FreshReader, Memory, Rows, Source, ask, encode
 from regard.generate.settings import Settings
 from regard.generate.stream import Writer
 from regard.generate.text import Generated, Given, Limits, OnText, Prompt, Text, replay
@@ -53,6 +53,9 @@ class Job:
         self.reads = models.reads(bundle.family)
         self.perceives = self.encodes and self.reads[0] != "text"
         self.sources: list[Source] = []
+        self.questions = [one.question for one in prompts if isinstance(one, Given) and one.question]
+        if self.questions and (len(self.questions) < len(prompts) or not hasattr(self.model, "ask")):
+            raise RegardError("tasks.no_question")
         if self.encodes:
             self.sources = [self._source(number, text) for number, text in enumerate(prompts, 1)]
             self.starts = [self._start(prompt) for prompt in prompts]
@@ -139,7 +142,9 @@ class Job:
         starts = [self.starts[prompt] for prompt in group]
         most = max(self.limits[prompt].most for prompt in group) if most is None else most
         memory: Memory | None = None
-        if self.encodes:
+        if self.questions:
+            memory = ask(self.model, [self._pixels(prompt) for prompt in group], [self.questions[one] for one in group])
+        elif self.encodes:
             memory = encode(self.model, [self.sources[prompt] for prompt in group])
         if self.settings.cache == "none":
             reader = FreshReader(self.model, starts, memory)
@@ -149,8 +154,14 @@ class Job:
             reader = CachedReader(self.model, starts, memory, capacity, spare)
         return Rows(reader, starts, self.tokenizer.size)
 
+    def _pixels(self, prompt: int) -> Tensor:
+        source = self.sources[prompt]
+        assert isinstance(source, Tensor)
+        return source
+
     def _limits(self, length: int) -> Limits:
-        ends = frozenset() if self.tokenizer.eos is None else frozenset([self.tokenizer.eos])
+        last = self.tokenizer.eos if self.tokenizer.eos is not None else getattr(self.model.config, "end", None)
+        ends = frozenset() if last is None else frozenset([last])
         room = self.context - length
         most = min(room, self.settings.max_tokens)
         return Limits(ends, most, "context" if room < self.settings.max_tokens else "length")

@@ -185,6 +185,14 @@ def encode(model: Any, sources: Sequence[Source]) -> Memory:
     return Memory(states, None if len(set(lengths.tolist())) == 1 else lengths)
 
 
+def ask(model: Any, sources: Sequence[Tensor], questions: Sequence[Sequence[int]]) -> Memory:
+    """What a model that answers makes of questions, each about its source; the sources are of one shape."""
+    tokens, lengths = _padded(questions, _device(model))
+    context = Context.padded(lengths.tolist(), device=tokens.device)
+    states = model.ask(torch.stack(list(sources)).to(tokens.device), tokens, context)
+    return Memory(states, None if len(set(lengths.tolist())) == 1 else lengths)
+
+
 def _perceived(model: Any, sources: Sequence[Tensor]) -> Memory:
     """Frames of any lengths, which their embedding says how to pad; or images of one shape."""
     embed, device, lengths = model.source_embed, _device(model), [len(source) for source in sources]

@@ -21,10 +21,12 @@ Reason = Literal["eos", "stop", "length", "context"]
 @dataclass(frozen=True, eq=False)
 class Given:
     """A prompt for an encoder that reads no text: frames (F, C) of sound, or the pixels (C, height, width) of an image.
-    ``start``: what the text begins with, where that is not the model's usual token."""
+    ``start``: what the text begins with, where that is not the model's usual token. ``question``: tokens of what a
+    model that answers is asked about it."""
 
     source: Tensor
     start: tuple[int, ...] = ()
+    question: tuple[int, ...] = ()
 
 
 Prompt = str | Sequence[int] | Given  # a text, its tokens as they are, or what is no text

@@ -61,18 +61,19 @@ _TEXT, _IMAGE = Text(), Image()
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """head: "caption" or "answer". start: the token that every text begins with."""
+    """head: "caption" or "answer". start: the token that every text begins with; end: the one it ends with."""
 
     text: Text = _TEXT
     image: Image = _IMAGE
     head: Literal["caption", "answer"] = "caption"
     start: int = 30_522
+    end: int = 102
 
     def __post_init__(self) -> None:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        yield from between(self, 0, self.text.vocab - 1, "start")
+        yield from between(self, 0, self.text.vocab - 1, "start", "end")
         if self.head == "answer" and self.text.dim != self.image.dim:
             yield "text", "models.one_space", {"text": self.text.dim, "image": self.image.dim}
 
@@ -233,7 +234,7 @@ def read(data: Mapping[str, Any], where: str) -> Config:
     values["text"] = foreign.config(Text, found, where, TEXT)
     found = pairs.image_values({"image_size": 384, **image}, where, IMAGE, _ACT, "projection_dim")
     values["image"] = foreign.config(Image, found, where, IMAGE)
-    values["start"] = text.get("bos_token_id", 30_522)
+    values |= {"start": text.get("bos_token_id", 30_522), "end": text.get("sep_token_id", 102)}
     return foreign.config(Config, values, where, FIELDS)
 
 
@@ -242,7 +243,7 @@ def write(config: Config) -> dict[str, Any]:
     text, rate = TEXT.write(config.text), encoder.attention_rate(config.text)
     text |= {"model_type": "blip_text_model", "hidden_act": foreign.foreign_activation(config.text.activation)}
     text |= {"attention_probs_dropout_prob": rate, "encoder_hidden_size": config.image.dim}
-    text |= {"bos_token_id": config.start}
+    text |= {"bos_token_id": config.start, "sep_token_id": config.end}
     image = pairs.written(config.image, IMAGE, "blip_vision_model", _ACT)
     named = {"model_type": "blip", "architectures": [shared.architecture(HEADS, config.head)]}
     return FIELDS.write(config) | named | {"text_config": text, "vision_config": image}

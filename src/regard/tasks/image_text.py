@@ -1,0 +1,117 @@
+"""What a model says of images in words, which of several texts fits one best, and what it paints for a text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from regard.errors import RegardError, need
+from regard.generate.pictures import Paint, images
+from regard.generate.settings import Settings
+from regard.tasks.base import device_of, evaluating, probabilities
+from regard.tasks.pictures import prepared
+
+if TYPE_CHECKING:
+    from regard.bundle import Bundle
+
+CONTRAST, PAINT = "contrast", "text-to-image"
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+def captions(
+    bundle: Bundle, pictures: Sequence[Any], settings: Settings, *, question: str | None = None, prompt: str = ""
+) -> Iterator[dict[str, Any]]:
+    """What the model writes of each image (a path, or a PIL image); ``prompt``: what it goes on from. A model that
+    answers needs a ``question``, and another takes none."""
+    from regard.generate import Given, generate
+
+    asks = hasattr(bundle.model, "ask")
+    if asks != (question is not None):
+        raise RegardError("tasks.question_needed" if asks else "tasks.no_question")
+    told = {} if question is None else {"question": tuple(bundle.tokenizer.encode(question))}
+    start = (bundle.model.config.start, *bundle.tokenizer.encode(prompt, special=False)) if prompt else ()
+    for picture in pictures:
+        given = Given(prepared(bundle, picture).pixels[0], start, **told)
+        (found,) = generate(bundle, [given], settings)
+        yield {"image": _name(picture), **({} if question is None else {"question": question}), "text": found.text}
+
+
+def zero_shot(bundle: Bundle, pictures: Sequence[Any], among: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """Which of the texts ``among`` goes best with each image, and how likely each (Radford et al. 2021, section 3.1);
+    of a model that judges each pair by itself how likely that pair is."""
+    from regard.heads.pairs import SigmoidPairs
+
+    if not among:
+        raise RegardError("tasks.among_what")
+    texts = _texts(bundle, among)
+    for picture in pictures:
+        with evaluating(bundle.model):
+            logits = bundle.model.head(texts, _image(bundle, picture))[:, 0]
+        alone = isinstance(bundle.model.head, SigmoidPairs)
+        shares = logits.sigmoid() if alone else probabilities(logits)
+        named = dict(sorted(zip(among, shares.tolist(), strict=True), key=lambda one: -one[1]))
+        yield {"image": _name(picture), "label": next(iter(named)), "probabilities": named}
+
+
+def vectors(bundle: Bundle, given: Sequence[Any], *, normalised: bool = True) -> Tensor:
+    """(given, D) float32, in the space that texts and images share. What names a file with an image's ending is an
+    image, as is what is no text; anything else is a text."""
+    found = []
+    for one in given:
+        with evaluating(bundle.model):
+            found.append((_image(bundle, one) if pictured(one) else _texts(bundle, [one]))[0])
+    together = torch.stack(found).float().cpu()
+    return F.normalize(together, dim=-1) if normalised else together
+
+
+def pictured(given: Any) -> bool:
+    """Whether this is an image, or the path of one that is there."""
+    return not isinstance(given, str) or (given.lower().endswith(ENDINGS) and Path(given).is_file())
+
+
+def paint(bundle: Bundle, texts: Sequence[str], settings: Paint) -> Tensor:
+    """An image (texts, height, width, 3) uint8 for each text."""
+    if bundle.task != PAINT:
+        raise RegardError("tasks.paints_nothing", task=bundle.task)
+    rows = [bundle.tokenizer.encode(text, special=False) for text in texts]
+    with evaluating(bundle.model):
+        found = images(bundle.model, rows, settings)
+    return ((found.float().cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def sheet(pictures: Tensor, path: Path, *, most: int = 8, scale: int = 1) -> None:
+    """Images (N, height, width, 3) uint8 beside each other, ``most`` in a row, as a PNG; each pixel ``scale`` wide."""
+    import io
+
+    from regard import limits
+
+    library, file = need("PIL.Image", "images"), io.BytesIO()
+    columns = min(most, len(pictures))
+    missing = -len(pictures) % columns
+    filled = torch.cat((pictures, torch.full((missing, *pictures.shape[1:]), 255, dtype=torch.uint8)))
+    rows = filled.unflatten(0, (-1, columns)).transpose(2, 1)  # (rows, height, columns, width, 3)
+    whole = rows.flatten(2, 3).flatten(0, 1).repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+    library.fromarray(whole.numpy()).save(file, "PNG")
+    limits.write(path, file.getvalue())
+
+
+def _texts(bundle: Bundle, texts: Sequence[str]) -> Tensor:
+    model = bundle.model
+    tokens, context = model.rows([bundle.tokenizer.encode(text) for text in texts], device_of(model))
+    with evaluating(model):
+        return model.texts(tokens, context)
+
+
+def _image(bundle: Bundle, picture: Any) -> Tensor:
+    model = bundle.model
+    pixels = prepared(bundle, picture).pixels
+    return model.images(pixels.to(device_of(model), next(model.parameters()).dtype))
+
+
+def _name(picture: Any) -> str:
+    return str(picture) if isinstance(picture, str | Path) else getattr(picture, "filename", "")

@@ -82,6 +82,55 @@ class LogMel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MelTarget:
+    """What a model that speaks is taught to say (SpeechT5): the logarithm of the magnitude in ``mels`` bands from
+    ``low`` to ``high`` Hertz of windows of ``width`` milliseconds, ``hop`` of them apart. normed: of waveforms, which
+    such a model does not read, kept for who does."""
+
+    mels: int = 80
+    rate: int = 16_000
+    hop: int = 16
+    width: int = 64
+    low: float = 80.0
+    high: float = 7600.0
+    floor: float = 1e-10
+    normed: bool = False
+    masked: bool = True
+    reads = "spectrogram"
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from between(self, 1, 1 << 12, "mels", "hop", "width")
+        yield from between(self, 1000, 1 << 20, "rate")
+        yield from between(self, 0.0, self.rate / 2, "low", "high")
+        yield from between(self, 1e-30, 1.0, "floor")
+        if self.low >= self.high:
+            yield "high", "config.at_least", {"least": self.low}
+
+    def __call__(self, sound: Sound) -> Tensor:
+        """(F, mels) float32. Raises RegardError for a sound that is shorter than half a window."""
+        size, stride = (one * self.rate // 1000 for one in (self.width, self.hop))
+        samples = torch.from_numpy(resampled(sound, self.rate).samples).double()
+        if len(samples) <= size // 2 + 1:
+            raise RegardError("inputs.sound.short", least=size // 2 + 2, count=len(samples))
+        bins = 1 << (size - 1).bit_length()
+        window = torch.hann_window(size, dtype=torch.float64)
+        around = torch.nn.functional.pad(samples[None], (size // 2, size // 2), mode="reflect")[0]
+        frames = around.unfold(0, size, stride) * window
+        magnitude = torch.fft.rfft(frames, bins).to(torch.complex64).abs().double()
+        filters = _triangles(1 + bins // 2, self.mels, self.rate, self.low, self.high)
+        return (magnitude @ filters).clamp(min=self.floor).log10().float()
+
+    def save(self, folder: Path) -> None:
+        """Writes preprocessor_config.json, which ``read`` and Hugging Face's AutoFeatureExtractor read."""
+        made = {"feature_extractor_type": "SpeechT5FeatureExtractor", **_written(self, _SPEECHT5), "padding_value": 0.0,
+                "feature_size": 1, "win_function": "hann_window"}  # fmt: skip
+        limits.write(folder / FILE, json.dumps(made, indent=2) + "\n")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Filterbank:
     """Kaldi's: the logarithm of the energy in ``mels`` bands of frames of 25 ms, 10 ms apart, each with its mean taken
     out, its high tones raised and its ends faded; each band then of mean 0 (``means``) and deviation 1
@@ -147,13 +196,21 @@ _WHISPER = {"feature_size": "mels", "sampling_rate": "rate", "hop_length": "hop"
             "seconds"}  # fmt: skip
 _SPEECH2TEXT = {"num_mel_bins": "mels", "sampling_rate": "rate", "do_ceptral_normalize": "normed", "normalize_means":
                 "means", "normalize_vars": "deviations"}  # fmt: skip
+_SPEECHT5 = {"num_mel_bins": "mels", "sampling_rate": "rate", "hop_length": "hop", "win_length": "width", "fmin": "low",
+             "fmax": "high", "mel_floor": "floor", "do_normalize": "normed",
+             "return_attention_mask": "masked"}  # fmt: skip
+_TARGET_ONLY: dict[str, tuple[Any, ...]] = {
+    "padding_value": (0.0,), "feature_size": (1,), "win_function": ("hann_window",), "frame_signal_scale": (1.0,),
+}  # fmt: skip
 _ONLY: dict[str, tuple[Any, ...]] = {"padding_value": (0.0,), "dither": (0.0,), "do_normalize": (False, None)}
 _HARMLESS = ("feature_extractor_type", "processor_class", "padding_side", "return_attention_mask", "n_samples",
              "nb_max_frames", "mel_filters")  # fmt: skip
 
 
-def read(data: Mapping[str, Any], where: str) -> LogMel | Filterbank:
+def read(data: Mapping[str, Any], where: str) -> LogMel | Filterbank | MelTarget:
     """The processor of these settings; what is not understood is refused by name."""
+    if data.get("feature_extractor_type") == "SpeechT5FeatureExtractor":
+        return _target(data, where)
     whisper = data.get("feature_extractor_type") == "WhisperFeatureExtractor"
     known = _WHISPER if whisper else _SPEECH2TEXT
     for key, value in data.items():
@@ -173,13 +230,27 @@ def read(data: Mapping[str, Any], where: str) -> LogMel | Filterbank:
         raise BadFileError(error.key, **error.values) from None
 
 
+def _target(data: Mapping[str, Any], where: str) -> MelTarget:
+    for key, value in data.items():
+        if key in _TARGET_ONLY and value not in _TARGET_ONLY[key]:
+            raise BadFileError("weights.setting", where=where, key=key, value=value, accepted=_TARGET_ONLY[key])
+        if key not in (*_SPEECHT5, *_TARGET_ONLY, *_HARMLESS, "reduction_factor"):
+            raise BadFileError("weights.unknown_setting", where=where, key=key, value=value)
+    values = {ours: data[theirs] for theirs, ours in _SPEECHT5.items() if data.get(theirs) is not None}
+    try:
+        return from_dict(MelTarget, values, where)
+    except ConfigError as error:
+        raise BadFileError(error.key, **error.values) from None
+
+
 def _written(processor: Any, known: Mapping[str, str]) -> dict[str, Any]:
     return {theirs: getattr(processor, ours) for theirs, ours in known.items()}
 
 
 @cache
-def _triangles(bins: int, mels: int, rate: int) -> Tensor:
-    """Slaney's mel scale up to 8 kHz (linear to 1 kHz, logarithmic above), each triangle of area 1 in Hertz."""
+def _triangles(bins: int, mels: int, rate: int, low: float = 0.0, high: float = 8000.0) -> Tensor:
+    """Slaney's mel scale from ``low`` to ``high`` (linear to 1 kHz, logarithmic above), each triangle of area 1 in
+    Hertz."""
 
     def to_mel(hertz: np.ndarray) -> np.ndarray:
         above = 15.0 + np.log(np.maximum(hertz, 1000.0) / 1000.0) * (27.0 / math.log(6.4))
@@ -188,7 +259,7 @@ def _triangles(bins: int, mels: int, rate: int) -> Tensor:
     def to_hertz(mel: np.ndarray) -> np.ndarray:
         return np.where(mel >= 15.0, 1000.0 * np.exp(math.log(6.4) / 27.0 * (mel - 15.0)), 200.0 * mel / 3.0)
 
-    ends = to_mel(np.array([0.0, 8000.0]))
+    ends = to_mel(np.array([low, high]))
     corners = to_hertz(np.linspace(ends[0], ends[1], mels + 2))
     found = _sloped(np.linspace(0, rate // 2, bins), corners)
     return torch.from_numpy(found * (2.0 / (corners[2:] - corners[:-2])))

@@ -21,7 +21,7 @@ _MODULES: dict[str, str] = {
     )
     for end in ("ImageProcessor", "FeatureExtractor")
 } | {"WhisperFeatureExtractor": "audio", "Speech2TextFeatureExtractor": "audio", "Wav2Vec2FeatureExtractor":
-     "waveform"}  # fmt: skip
+     "waveform", "SpeechT5FeatureExtractor": "audio"}  # fmt: skip
 
 
 class Processor(Protocol):

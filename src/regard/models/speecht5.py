@@ -13,6 +13,8 @@ from regard.weights import foreign
 from regard.weights.layouts import flipped
 from regard.weights.table import Drop, Table, rows, with_endings
 
+READS = ("text", "spectrogram")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Config:

@@ -26,6 +26,12 @@ def test_the_cheapest_matching_is_the_cheapest(rows: int, columns: int) -> None:
 def test_what_is_not_finite_is_matched_last() -> None:
     costs = torch.tensor([[float("nan"), 1.0], [5.0, float("inf")], [2.0, 3.0]])
     assert [one.tolist() for one in cheapest_matching(costs)] == [[0, 2], [1, 0]]
+    for seed in range(7):
+        costs = torch.randn(7, 7, generator=torch.Generator().manual_seed(seed))
+        whole = cheapest_matching(costs[1:])[1].tolist()
+        costs[0] = float("nan")  # a guess that has gone wrong takes what the others leave
+        assert cheapest_matching(costs)[1][1:].tolist() == whole
+    assert sorted(cheapest_matching(torch.full((3, 5), float("inf")))[0].tolist()) == [0, 1, 2]
 
 
 def test_overlap_is_what_counting_says() -> None:

@@ -43,18 +43,18 @@ def cheapest_matching(costs: Tensor) -> tuple[Tensor, Tensor]:
     by shortest augmenting paths as in Jonker and Volgenant 1987). costs (Q, N); what is not finite counts as the
     dearest. Rows ascend."""
     table = costs.detach().double().cpu().numpy()
-    table = np.nan_to_num(table, nan=_DEAREST, posinf=_DEAREST, neginf=_DEAREST)
     if 0 in table.shape:
         return torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64)
+    known = table[np.isfinite(table)]
+    least, most = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+    # Dearer than any exchange of others, and no larger: prices are differences, and must keep their digits.
+    table = np.where(np.isfinite(table), table, most + (most - least + 1) * min(table.shape))
     turned = table.shape[0] > table.shape[1]
     columns = _assigned(table.T if turned else table)
     pairs = np.stack((np.arange(len(columns)), columns))
     pairs = pairs[::-1] if turned else pairs
     pairs = pairs[:, np.argsort(pairs[0])]
     return torch.from_numpy(pairs[0].copy()), torch.from_numpy(pairs[1].copy())
-
-
-_DEAREST = 1e30
 
 
 def _assigned(costs: np.ndarray) -> np.ndarray:

@@ -106,9 +106,9 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     weights = tensors()
     if config.depth > len(weights.names()):  # before anything of that depth is built
         raise BadFileError("weights.depth", where=folder, depth=config.depth, count=len(weights.names()))
+    tokenizer, processor = _inputs(folder, family, config)  # before the weights: reading it takes memory for a moment
     model = models.empty(config)
     table.read(module.TABLE, weights, model, str(folder), _dtype(dtype))
-    tokenizer, processor = _inputs(folder, family, config)
     model = model.to(device).eval()
     return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder, processor)
 

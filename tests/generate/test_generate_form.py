@@ -8,9 +8,12 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 
 from regard.errors import MissingPackage, RegardError
 from regard.generate import Rules, Search, Settings, generate
+from regard.generate.choose import Chooser
+from regard.generate.rows import History
 from regard.inputs.tokenizer import Tokenizer
 
 TEXTS = [
@@ -58,6 +61,14 @@ def test_a_schema_holds(bundle, way):
     for each in generate(bundle, PROMPTS, replace(WAYS[way], rules=Rules(schema=SCHEMA))):
         found = json.loads(each.text)
         assert found["name"] in ("moon", "月光") and 0 <= found["age"] <= 99 and len(found) == 2
+
+
+def test_a_bad_word_is_ruled_out_with_a_space_before_it_too(bundle):
+    chooser = Chooser(bundle.tokenizer, Settings(rules=Rules(bad=("moon",))))
+    for word in ("moon", " moon"):
+        *before, last = bundle.tokenizer.encode(word, special=False)
+        logits = chooser.ruled(torch.zeros(1, bundle.tokenizer.size), [History((1,), tuple(before))])
+        assert logits[0, last] == -torch.inf and logits.isfinite().sum() >= bundle.tokenizer.size - 2
 
 
 @pytest.mark.parametrize("rules", [{"regex": "(("}, {"schema": '{"type": "nonsense"}'}, {"schema": "{"}])

@@ -151,6 +151,18 @@ def start(bundle, prompt):
     return [bundle.tokenizer.bos, *bundle.tokenizer.encode(prompt, special=False)]
 
 
+def test_least_length_is_exact(writer, tiny):
+    """The end token is ruled out where the text would be one too short, and not where it is long enough."""
+    [free] = generate(writer, ["abc"], GREEDY)
+    bundle = tiny.bundle("qwen3")
+    bundle.tokenizer.eos = free.tokens[2]
+    assert free.tokens[2] not in free.tokens[:2]
+    [enough] = generate(bundle, ["abc"], replace(GREEDY, rules=Rules(min_tokens=2)))
+    [short] = generate(bundle, ["abc"], replace(GREEDY, rules=Rules(min_tokens=3)))
+    assert enough.tokens == free.tokens[:3] and enough.reason == "eos"
+    assert short.tokens[:2] == free.tokens[:2] and short.tokens[2] != free.tokens[2]
+
+
 def test_frequency_and_presence_are_taken_for_what_was_written(writer):
     """By hand: nothing is taken for the prompt, and each time counts."""
     settings = replace(GREEDY, rules=Rules(frequency=0.6, presence=1.1))

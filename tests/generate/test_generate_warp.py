@@ -70,6 +70,12 @@ def test_bias_like_transformers():
     torch.testing.assert_close(warp.bias(scores, tokens.tolist(), words), expected)
 
 
+def test_counted_by_hand():
+    """Frequency for each time, presence once."""
+    found = warp.counted(torch.zeros(2, 4), [[1, 1, 2], []], 0.5, 2.0)
+    assert found.tolist() == [[0.0, -3.0, -2.5, 0.0], [0.0] * 4]
+
+
 def test_no_repeat_like_transformers():
     tokens = torch.randint(5, (31, 17), generator=torch.Generator().manual_seed(5))
     scores = torch.randn(31, 5, generator=torch.Generator().manual_seed(7))

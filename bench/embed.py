@@ -163,11 +163,20 @@ def _onnxruntime(folder: Path, threads: int) -> Embed:
     file = folder.parent / "model.onnx"
     if not file.exists():
         model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+
+        class Hidden(torch.nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.model = model
+
+            def forward(self, tokens: Any, mask: Any, types: Any) -> Any:
+                return self.model(input_ids=tokens, attention_mask=mask, token_type_ids=types).last_hidden_state
+
         sample = tokenizer(["a text", "and another one"], padding=True, return_tensors="pt")
         names = ["input_ids", "attention_mask", "token_type_ids"]
         axes = {name: {0: "batch", 1: "length"} for name in [*names, "out"]}
         torch.onnx.export(
-            model, tuple(sample[name] for name in names), file, input_names=names, output_names=["out"],
+            Hidden(), tuple(sample[name] for name in names), file, input_names=names, output_names=["out"],
             dynamic_axes=axes, opset_version=17, dynamo=False,
         )  # fmt: skip
     options = onnxruntime.SessionOptions()

@@ -138,6 +138,7 @@ def png(width: int, height: int, data: bytes = b"") -> bytes:
 
 LYING = {
     "many pixels": (png(17_000, 17_000), "pixels"),
+    "fewer than Pillow warns of": (png(8_600, 8_600), "pixels"),
     "more than Pillow allows": (png(60_000, 60_000), "pixels"),
     "a wide one": (png(1 << 27, 1), "pixels"),
     "no data": (png(30, 30), "damaged"),

@@ -85,7 +85,7 @@ def test_weights_that_are_only_pickled_are_named(tmp_path, canary):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BadFileError, match="pickle") as caught:
             bundle.files.Folder(tmp_path)
-        assert name in str(caught.value) and "never read" in str(caught.value)
+        assert name in str(caught.value) and "run code" in str(caught.value)
 
 
 def watched(folder: Path, what: str, *arguments: str, cwd: Path | None = None, timeout: float = 280) -> dict:
@@ -144,7 +144,8 @@ def test_the_folder_one_stands_in_is_not_looked_through(tmp_path, canary):
 def test_a_whole_training_unpickles_nothing(tmp_path, capsys):
     """new, train, resume, eval, generate, show: not one `pickle.find_class`, in C or in Python."""
     (tmp_path / "lines.txt").write_text("".join(f"line {n} of a small text\n" for n in range(200)))
-    tiny = ["--set", "model.family=gpt2", "--set", "model.dim=8", "--set", "model.heads=1", "--set", "model.depth=1",
+    tiny = ["--set", "model.dim=8", "--set", "model.depth=1",
+            "--set", "model.attention={heads = 1, kv_heads = 1, head_dim = 8}",
             "--set", "model.hidden=8", "--set", "tokenizer.kind=bytes", "--set", "tokenizer.vocab=300",
             "--set", "train.machine.tensorboard=false"]  # fmt: skip
     lines = [
@@ -152,7 +153,7 @@ def test_a_whole_training_unpickles_nothing(tmp_path, capsys):
         ["train", "mine/recipe.toml", "--steps", "4", "--threads", "1", *tiny],
         ["train", "--resume", "runs/recipe-1"],
         ["runs"],
-        ["generate", "runs/recipe-1", "line", "--tokens", "3"],
+        ["generate", "runs/recipe-1", "--prompt", "line", "--max-tokens", "3"],
         ["eval", "runs/recipe-1"],
     ]
     found = watched(tmp_path, "pickles", *map(json.dumps, lines), cwd=tmp_path)

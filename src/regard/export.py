@@ -21,8 +21,8 @@ from regard import bundle as bundles
 from regard import limits, models
 from regard.bundle import Bundle
 from regard.errors import BadFileError, ConfigError, RegardError
-from regard.generate.spoken import START, TASKS, spoken
 from regard.inputs import gguf as words
+from regard.inputs.spoken import START, TASKS, spoken
 from regard.weights import table
 from regard.weights.ct2 import names as ct2
 from regard.weights.ct2 import writing as whisper

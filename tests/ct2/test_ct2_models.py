@@ -18,6 +18,7 @@ from regard.errors import BadFileError, ConfigError
 from regard.export import export
 from regard.inputs.audio import LogMel
 from regard.inputs.tokenizer import Tokenizer
+from regard.layers import Context
 from regard.ops.random import Key
 from regard.weights.ct2 import names
 from regard.weights.ct2.container import open_file
@@ -79,6 +80,20 @@ def test_the_real_program_opens_it_and_hears_the_same(bundle: Bundle, tmp_path: 
     with torch.no_grad():
         expected = bundle.model.encode(frames)
     assert_close(torch.from_numpy(np.array(theirs.encode(features))), expected, rtol=1e-4, atol=1e-4)
+    numbers = {one["content"]: one["id"] for one in bundle.tokenizer.document()["added_tokens"]}
+    told: Any = {"beam_size": 1, "max_length": 12, "suppress_blank": False, "suppress_tokens": []}
+    written = []
+    for word in (3, 50, 97, 140, 211):
+        prompt = [numbers["<|startoftranscript|>"], numbers["<|notimestamps|>"], word]
+        found = theirs.generate(features, [prompt], **told)[0].sequences_ids[0]
+        tokens = list(prompt)
+        with torch.no_grad():
+            while len(tokens) < 2 + len(found):
+                logits = bundle.model.head(bundle.model.hidden(torch.tensor([tokens]), Context(memory=expected)))
+                tokens.append(int(logits[0, -1].argmax()))
+        assert tokens[2:] == found  # the word that was given is counted in
+        written.append(found)
+    assert len({str(one) for one in written}) > 2
 
 
 def stored(bundle: Bundle, folder: Path, change: Any = lambda made: None) -> Path:

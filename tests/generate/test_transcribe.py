@@ -21,11 +21,12 @@ from regard import models
 from regard.bundle import Bundle
 from regard.errors import BadFileError, ConfigError, RegardError
 from regard.generate import subtitles, transcribe
-from regard.generate.spoken import Ruled, Spoken, spoken
+from regard.generate.spoken import Ruled
 from regard.generate.transcribe import Hearing, Piece, Transcript, _Listener, _Taken
 from regard.generate.warp import log_probabilities
 from regard.inputs.audio import LogMel
 from regard.inputs.sound import Sound
+from regard.inputs.spoken import Spoken, spoken
 from regard.ops.random import Key
 
 WORDS = ["<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|translate|>", "<|transcribe|>",

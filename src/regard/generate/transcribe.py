@@ -21,10 +21,11 @@ from regard.generate import beam, generate, sample, spelled
 from regard.generate.choose import Chooser
 from regard.generate.rows import Memory, encode
 from regard.generate.settings import Search, Settings
-from regard.generate.spoken import Ruled, Spoken, spoken
+from regard.generate.spoken import Ruled
 from regard.generate.stream import Writer
 from regard.generate.text import Given, Limits, Text
 from regard.inputs.sound import Sound, resampled
+from regard.inputs.spoken import Spoken, spoken
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle

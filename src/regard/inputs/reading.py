@@ -14,7 +14,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 
 from regard import limits
 from regard.errors import BadFileError
-from regard.inputs import charsmap, foreign, gguf, letters, pieces, tiktoken
+from regard.inputs import charsmap, foreign, gguf, letters, pieces, tiktoken, word_ends
 from regard.inputs.charsmap import Prepare
 from regard.inputs.template import Template, probe, processor
 from regard.weights.gguf.container import is_gguf, open_file
@@ -26,7 +26,7 @@ VALUES = 1 << 22  # a vocabulary and its merges are many short texts
 # What the roles are called where no file says it; the first that the vocabulary holds as a special token.
 USUAL = {
     "pad": ("<|pad|>", "[PAD]", "<pad>"),
-    "bos": ("<|bos|>", "<s>", "<bos>", "<|begin_of_text|>"),
+    "bos": ("<|bos|>", "<s>", "<bos>", "<|begin_of_text|>", "<|startoftext|>"),
     "eos": ("<|eos|>", "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>"),
     "unk": ("[UNK]", "<unk>"),
     "mask": ("<|mask|>", "[MASK]", "<mask>"),
@@ -238,6 +238,8 @@ def _gpt2(folder: Path) -> tokenizers.Tokenizer:
     except foreign.Broken as error:
         where = f"{where}:{number}" if number else where
         raise BadFileError("inputs.not_a_tokenizer", where=where, why=str(error)) from None
+    if word_ends.is_one(vocab, merges):
+        return _built(merge_file, lambda: word_ends.tokenizer(vocab, merges))
     rust = _built(merge_file, lambda: tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=merges)))
     rust.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     rust.decoder = decoders.ByteLevel()

@@ -267,6 +267,13 @@ def test_models_that_lie_are_refused(tmp_path):
         assert why in str(caught.value) and str(path) in str(caught.value), (name, str(caught.value))
 
 
+def test_too_many_pieces_are_refused_before_they_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(sentence_piece, "MOST_PIECES", 5)
+    (tmp_path / "tokenizer.model").write_bytes(UNK + b"".join(message((1, piece(b"%d" % n))) for n in range(9)))
+    with pytest.raises(BadFileError, match="has more than 5"):
+        Tokenizer.load(tmp_path)
+
+
 def test_a_table_with_circles_ends(tmp_path):
     """Its units point wherever they like: a text walks at most its own length."""
     draw = random.Random(5)

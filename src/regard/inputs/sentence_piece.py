@@ -17,21 +17,21 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from regard import limits
 from regard.errors import BadFileError
 from regard.inputs import foreign
 
 LARGEST = 64 * limits.MIB  # the largest known one, of 256,000 pieces, has 4.5
+MOST_PIECES = 1 << 19  # each takes some 150 bytes of memory however short it is written
 MOST_FIELDS = 4 * foreign.MOST_TOKENS
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE, WORD, CHAR = range(1, 5)
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A token: how it is spelled, its score (of a BPE: minus its rank), and its kind."""
 
     text: str
@@ -71,8 +71,8 @@ def _model(raw: bytes) -> Model:
             raise foreign.Broken("protobuf")
         if number == 1:
             pieces.append(_piece(value, len(pieces)))
-            if len(pieces) > foreign.MOST_TOKENS:
-                raise foreign.Broken("tokens", count=len(pieces), most=foreign.MOST_TOKENS)
+            if len(pieces) > MOST_PIECES:
+                raise foreign.Broken("tokens", count=len(pieces), most=MOST_PIECES)
         elif number == 2:
             trainer |= dict(_fields(value))
         elif number == 3:

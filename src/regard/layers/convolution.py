@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,7 +60,7 @@ class Convolved(nn.Module):
         return self.down(ACTIVATIONS[self.activation](x))
 
 
-def separately(convolve, x: Tensor, context: Context) -> Tensor:  # type: ignore[no-untyped-def]
+def separately(convolve: Callable[[Tensor], Tensor], x: Tensor, context: Context) -> Tensor:
     """``convolve`` (B, D, T) -> (B, D, T) over x (B, T, D), each document of a row as if it were alone."""
     documents = context.mask.documents
     if documents is None:

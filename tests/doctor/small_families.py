@@ -15,7 +15,8 @@ from regard.errors import ConfigError
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Key
 
-FAMILIES = [name for name in models.families() if models.reads(name) == ("text",)]
+SPEAKS = ("speecht5",)  # it writes sound
+FAMILIES = [name for name in models.families() if models.reads(name) == ("text",) and name not in SPEAKS]
 CONTEXT = 61
 SMALL = {  # whichever of these a family's config has
     "context": CONTEXT,

@@ -25,6 +25,7 @@ from regard.train.feed import cut
 
 NEAR = 1e-5  # of the largest output
 SAME = 1e-6  # of a loss, and of the norm of a gradient
+LOOSER = {"nystromformer": 1e-5}  # six rounds of inverting a matrix enlarge what rounding leaves
 LENGTHS = (11, 5, 13, 7)
 KINDS = [(name, False) for name in FAMILIES] + [(name, True) for name in classifiers()]
 IDS = [f"{name} classify" if classify else name for name, classify in KINDS]
@@ -175,7 +176,7 @@ def test_a_packed_batch_has_the_loss_and_gradient_of_its_documents(family, class
     task, samples = examples(bundle, 8)
     together = gradient(task, bundle, [samples])
     separate = gradient(task, bundle, [[sample] for sample in samples])
-    agree(together, separate)
+    agree(together, separate, LOOSER.get(family, SAME))
 
 
 @pytest.mark.parametrize("family", ["gpt2", "qwen3", "bert", "vaswani", "t5"])
@@ -211,9 +212,9 @@ def gradient(task: Any, bundle: Bundle, runs: Sequence[Sequence[Sample]]) -> tup
     return total, torch.cat(found)
 
 
-def agree(found: tuple[float, Tensor], expected: tuple[float, Tensor]) -> None:
-    assert found[0] == pytest.approx(expected[0], rel=SAME)
-    assert float((found[1] - expected[1]).norm() / expected[1].norm()) <= SAME
+def agree(found: tuple[float, Tensor], expected: tuple[float, Tensor], same: float = SAME) -> None:
+    assert found[0] == pytest.approx(expected[0], rel=same)
+    assert float((found[1] - expected[1]).norm() / expected[1].norm()) <= same
 
 
 def test_every_family_has_a_task_and_a_vocabulary():

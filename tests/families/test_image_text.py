@@ -16,6 +16,8 @@ from family_twins import Twins, read, some_tokens
 from torch import Tensor
 from torch.testing import assert_close
 
+from regard import models
+from regard.errors import BadFileError, ConfigError
 from regard.layers import Context
 from regard.weights import folder as files
 from regard.weights import table
@@ -219,3 +221,25 @@ def test_a_key_that_is_given_reaches_both_towers(case: Case, twins: Twins) -> No
     context = Context(positions=torch.arange(13).unsqueeze(0))
     inputs = given(twins)
     assert_close(twins.model.texts(inputs["input_ids"], context), twins.model.texts(inputs["input_ids"]))
+
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size", "patch_size")
+SIZES += ("max_position_embeddings", "num_channels", "d_model", "decoder_layers", "decoder_attention_heads")
+SIZES += ("decoder_ffn_dim",)
+
+
+@pytest.mark.parametrize("name", ["blip", "clip", "siglip", "vision_encoder_decoder"])
+def test_a_size_in_a_section_that_lies_is_refused(name: str) -> None:
+    module = models.family(name)
+    good, tried = module.write(module.Config()), 0
+    for section in (key for key, value in good.items() if isinstance(value, dict)):
+        for key in good[section].keys() & set(SIZES):
+            for lie in (-1, 0, 1 << 40, "7", 1.5, True, [1]):
+                with pytest.raises((BadFileError, ConfigError), match=r"config\.json"):
+                    models.read(name, {**good, section: {**good[section], key: lie}}, "config.json")
+                tried += 1
+    assert tried > 80
+    for section in ("text_config", "vision_config", "encoder", "decoder"):
+        if section in good:
+            with pytest.raises((BadFileError, ConfigError), match="none_such"):
+                models.read(name, {**good, section: {**good[section], "none_such": 3}}, "config.json")

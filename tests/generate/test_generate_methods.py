@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -132,14 +134,17 @@ def test_rules_like_transformers(twins, rule, beams):
 
 
 @pytest.mark.parametrize("stopping", [("estimate", False), ("full", True), ("never", "never")])
-@pytest.mark.parametrize("penalty", [0.5, 2.0])
+@pytest.mark.parametrize("penalty", [0.5, 1.0, 2.0])
 def test_early_stopping_like_transformers(twins, stopping, penalty):
     ours, theirs = stopping
-    settings = Settings(beams=3, samples=3, max_tokens=23, search=Search(early_stopping=ours, length_penalty=penalty))
-    asked = {"early_stopping": theirs, "length_penalty": penalty, "num_beams": 3, "num_return_sequences": 3}
-    for prompt in PROMPTS[:4]:
-        expected = reference(twins, prompt, do_sample=False, max_new_tokens=23, **asked)
-        assert [list(each.tokens) for each in generate(twins[0], [prompt], settings)] == expected
+    settings = Settings(beams=2, samples=2, max_tokens=15, search=Search(early_stopping=ours, length_penalty=penalty))
+    asked = {"early_stopping": theirs, "length_penalty": penalty, "num_beams": 2, "num_return_sequences": 2}
+    bundle, other = twins
+    for prompt, end in (("abc", 21), ("q", 21), ("床前", 4), ("abc", 9)):  # tokens that end some beams early
+        ending = SimpleNamespace(**{**vars(bundle), "tokenizer": copy.copy(bundle.tokenizer)})
+        ending.tokenizer.eos = end
+        expected = reference((ending, other), prompt, do_sample=False, max_new_tokens=15, **asked)
+        assert [list(each.tokens) for each in generate(ending, [prompt], settings)] == expected
 
 
 def logits_of(bundle, tokens):

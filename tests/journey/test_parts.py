@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -162,8 +162,11 @@ def test_built_in_recipes_are_found_by_name_and_say_what_they_are(file):
     found = recipes.load(recipes.find(file.stem))
     assert found.about.title and found.about.cost and f"regard train {file.stem}" in file.read_text("utf-8")
     if found.model:
+        family = str(found.model["family"])
         values = {key: value for key, value in found.model.items() if key != "family"}
-        models.config(str(found.model["family"]), {**values, "vocab": found.tokenizer.vocab})
+        values |= {"vocab": found.tokenizer.vocab, "pad": 0}  # as the tokenizer will say
+        known = {field.name for field in fields(models.family(family).Config)}
+        models.config(family, {key: value for key, value in values.items() if key in found.model or key in known})
 
 
 def test_a_folder_of_the_same_name_does_not_hide_a_recipe(tmp_path, monkeypatch):

@@ -133,8 +133,10 @@ def _regard(folder: Path, threads: int) -> Embed:
 
 
 def _sentence_transformers(folder: Path, threads: int) -> Embed:
-    from sentence_transformers import SentenceTransformer, models
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import models as parts
 
+    models: Any = parts
     words = models.Transformer(str(folder), max_seq_length=256)
     pool = models.Pooling(words.get_word_embedding_dimension(), "mean")
     model = SentenceTransformer(modules=[words, pool, models.Normalize()], device="cpu")
@@ -182,7 +184,7 @@ def _onnxruntime(folder: Path, threads: int) -> Embed:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    return _sorted(tokenizer, lambda tokens: session.run(["out"], dict(tokens))[0], "np")
+    return _sorted(tokenizer, lambda tokens: np.asarray(session.run(["out"], dict(tokens))[0]), "np")
 
 
 def _ctranslate2(folder: Path, threads: int) -> Embed:

@@ -21,6 +21,7 @@ import statistics
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from regard import bundle, tasks
 from regard.config import to_dict
@@ -133,7 +134,8 @@ def tuned(base: Path, known: Path, seed: int, steps: int, pretrained: bool) -> R
         machine=MachineConfig(tensorboard=False),
     )
     task = {"name": "classification", "context": 128}
-    return Recipe(task=task, data=DataConfig(train=str(known), share=0.0), train=train, **begin)
+    begun: dict[str, Any] = dict(begin)
+    return Recipe(task=task, data=DataConfig(train=str(known), share=0.0), train=train, **begun)
 
 
 if __name__ == "__main__":

@@ -115,6 +115,7 @@ def test_activations_are_what_their_names_say():
         "gelu": x * torch.special.ndtr(x),
         "gelu_tanh": 0.5 * x * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3))),
         "silu": x / (1 + torch.exp(-x)),
+        "quick_gelu": x / (1 + torch.exp(-1.702 * x)),
         "sigmoid": 1 / (1 + torch.exp(-x)),
         "tanh": torch.sinh(x) / torch.cosh(x),
         "squared_relu": x.clamp(min=0) ** 2,

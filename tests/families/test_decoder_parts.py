@@ -10,7 +10,7 @@ from family_twins import Batch, batch, randomised, read, some_tokens
 from torch.testing import assert_close
 
 from regard.errors import BadFileError, RegardError
-from regard.layers import Context
+from regard.layers import Context, Key
 from regard.models import deepseek_v3
 from regard.ops.routing import load_balance
 from regard.tasks.base import Sample, collate
@@ -92,7 +92,8 @@ def test_training_adds_the_load_of_experts(tmp_path):
     hidden = model.hidden(given.tokens, Context.packed(given.lengths, side=side))[0]
     load = load_balance([one.chosen for one in side.values()], [one.shares for one in side.values()])
     expected = model.head.loss(hidden, given.labels) + 14 * 0.3 * load
-    assert_close(task.loss(model, given, None), expected)
+    assert_close(task.loss(model, given, Key(0)), expected)
+    assert_close(task.loss(model, given, None), model.head.loss(hidden, given.labels))
     assert load.requires_grad and not torch.equal(model.head.loss(hidden, given.labels), expected)
 
 

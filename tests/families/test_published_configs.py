@@ -15,7 +15,8 @@ from regard import models
 from regard.errors import BadFileError
 
 HERE = Path(__file__).parent
-PUBLISHED = [one for path in sorted(HERE.glob("published_*.json")) for one in json.loads(path.read_text("utf-8"))]
+FOUND = [one for path in sorted(HERE.glob("published_*.json")) for one in json.loads(path.read_text("utf-8"))]
+PUBLISHED = [one for one in FOUND if "parameters" in one or "refused" in one]  # of others every tensor is compared
 
 
 def named(found: list[dict[str, Any]]) -> pytest.MarkDecorator:

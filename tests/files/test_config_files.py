@@ -30,6 +30,7 @@ SAME = {
 }
 # Bounds and factors, not sizes: nothing is allocated by them, and a large one means "all".
 BOUNDS = {"sliding_window", "window_size", "query_pre_attn_scalar", "first_k_dense_replace", "rotary_embedding_base"}
+BOUNDS |= {"seed"}
 # Below 1 means "as the context" in their library.
 BELOW_ONE = {"max_relative_positions", "position_buckets"}
 # How much wider a layer is, or what counts how much in a loss: a half is one, too.
@@ -119,7 +120,7 @@ def test_heads_that_do_not_divide_are_refused():
         if name == "vq":  # which attends to nothing
             continue
         good = written(name)
-        keys = ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads")
+        keys = ("num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads", "heads")
         key = next((key for key in keys if key in good), None)
         assert key, name
         for lie in (0, -2):

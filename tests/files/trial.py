@@ -187,10 +187,12 @@ def _warm(names: set[str]) -> None:
     import regard.bundle
     import regard.data.sources
     import regard.train.run  # noqa: F401
+    from regard import models
     from regard.inputs.tokenizer import Tokenizer
 
     torch.set_num_threads(1)
     Tokenizer.train("bpe", ["a b c"], 300)
+    models.empty(models.family("gpt2").Config())  # PyTorch loads its rules for tensors without memory at the first
 
 
 def _main() -> None:

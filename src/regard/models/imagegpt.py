@@ -92,8 +92,7 @@ FIELDS = foreign.Fields(
     },
     harmless=frozenset({"embd_pdrop", "attn_pdrop", "is_encoder_decoder"}),
     default={
-        "vocab_size": 513, "n_positions": 1024, "n_embd": 512, "n_layer": 24, "n_head": 8, "n_inner": None,
-        "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1,
+        "n_positions": 1024, "n_inner": None, "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1,
     },
 )  # fmt: skip
 HEADS = {"ImageGPTForCausalImageModeling": "language", "ImageGPTForImageClassification": "classify"}

@@ -141,6 +141,8 @@ def _flops(func: Any, given: list[Tensor], made: list[Tensor]) -> int:
         return 2 * given[0].numel() * given[1].shape[-1]
     if packet in (aten.addmm, aten.addmm_, aten.baddbmm):
         return 2 * given[1].numel() * given[2].shape[-1]
+    if packet.__name__ == "_linear_pointwise":  # oneDNN's, of ops.linear
+        return 2 * given[0].numel() * given[1].shape[0]
     if packet is aten._scaled_dot_product_flash_attention_for_cpu:
         return _attention_flops(*given[:3])
     if packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:

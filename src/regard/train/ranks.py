@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import threading
 import time
 import traceback
 import uuid
@@ -158,6 +160,9 @@ def joined() -> Iterator[Ranks]:
             dist.init_process_group(kinds, store=met, rank=number, world_size=count, timeout=PATIENCE)
             yield Ranks(number, count, local)
     except BaseException as error:
+        if threading.current_thread() is threading.main_thread():
+            # It ends by itself; torchrun, which ends all when one is lost, must not do so before it has said why.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
         _let_go(error)
         raise
     finally:

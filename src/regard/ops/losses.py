@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import LinearCrossEntropyOptions
 from torch.utils.checkpoint import checkpoint
-
-from regard.ops.linear import linear
 
 # Rows whose logits exist at one time. The gradients are made in the forward pass, so the logits of a chunk are gone
 # before the next one begins; docs/LOG.md has the measurement behind this size.
@@ -24,58 +23,11 @@ def vocabulary_loss(
 
     rows (N, D), weight (V, D), targets (N,) int64, bias (V,). ``smoothing`` as in Szegedy et al. 2015, section 7.
     """
-    return _VocabularyLoss.apply(rows, weight, bias, targets, smoothing)  # pyright: ignore[reportReturnType]
-
-
-class _VocabularyLoss(torch.autograd.Function):
-    """PyTorch's own ``linear_cross_entropy`` does the same by way of MKL alone, and without smoothing."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, smoothing: float
-    ) -> Tensor:
-        ctx.wanted = ctx.needs_input_grad[:3]
-        ctx.slopes = [None if x is None else x.new_zeros(x.shape, dtype=torch.float32) for x in (rows, weight, bias)]
-        ctx.dtypes = [None if x is None else x.dtype for x in (rows, weight, bias)]
-        loss = rows.new_zeros((), dtype=torch.float32)
-        for start in range(0, len(rows), _ROWS):
-            part, wanted = rows[start : start + _ROWS], targets[start : start + _ROWS].unsqueeze(1)
-            logits = linear(part, weight, bias).float()
-            loss += _into_slope(logits, wanted, smoothing)
-            _add_slopes(ctx, start, part, weight, logits)
-        return loss
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
-        found = zip(ctx.slopes, ctx.dtypes, ctx.wanted, strict=True)
-        return (*((slope * gradients[0]).to(dtype) if wanted else None for slope, dtype, wanted in found), None, None)
-
-
-def _into_slope(logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
-    """The summed loss of logits (N, V) at targets (N, 1), which become its gradient in place."""
-    sure = 1.0 - smoothing
-    top = logits.amax(1, keepdim=True)
-    loss = (top - sure * logits.gather(1, targets)).sum()
-    if smoothing:
-        loss -= smoothing * logits.mean(1).sum()
-    total = logits.sub_(top).exp_().sum(1, keepdim=True)
-    logits.div_(total)
-    if smoothing:
-        logits -= smoothing / logits.shape[1]
-    logits.scatter_add_(1, targets, logits.new_full(targets.shape, -sure))
-    return loss + total.log().sum()
-
-
-def _add_slopes(ctx: Any, start: int, part: Tensor, weight: Tensor, slope: Tensor) -> None:
-    of_rows, of_weight, of_bias = ctx.slopes
-    to_rows, to_weight, to_bias = ctx.wanted
-    if to_bias:
-        of_bias += slope.sum(0)
-    slope = slope.to(part.dtype)
-    if to_rows:
-        of_rows[start : start + len(part)] = linear(slope, weight.T)
-    if to_weight:
-        of_weight += linear(slope.T, part.T)
+    if rows.shape[0] <= _ROWS:
+        return class_loss(F.linear(rows, weight, bias), targets, smoothing)
+    options = LinearCrossEntropyOptions(batch_chunk_size=_ROWS, chunking_method=None)
+    loss = F.linear_cross_entropy(rows, weight, targets, linear_bias=bias, reduction="sum", options=options)
+    return loss if smoothing == 0.0 else loss + smoothing * _above_average(rows, weight, targets, bias)
 
 
 def capped_loss(rows: Tensor, weight: Tensor, targets: Tensor, cap: float) -> Tensor:
@@ -83,7 +35,7 @@ def capped_loss(rows: Tensor, weight: Tensor, targets: Tensor, cap: float) -> Te
     rather than kept."""
 
     def part(rows: Tensor, weight: Tensor, targets: Tensor) -> Tensor:
-        return class_loss(cap * torch.tanh(linear(rows, weight) / cap), targets)
+        return class_loss(cap * torch.tanh(F.linear(rows, weight) / cap), targets)
 
     chunks = zip(rows.split(_ROWS), targets.split(_ROWS), strict=True)
     losses = [cast(Tensor, checkpoint(part, some, weight, wanted, use_reentrant=False)) for some, wanted in chunks]
@@ -114,6 +66,15 @@ def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 def binary_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Summed cross-entropy in nats of yes or no; logits and targets (0 or 1) of one shape."""
     return F.binary_cross_entropy_with_logits(logits.float(), targets.float(), reduction="sum")
+
+
+def _above_average(rows: Tensor, weight: Tensor, targets: Tensor, bias: Tensor | None) -> Tensor:
+    """Sum over rows of (target's logit - mean logit): what smoothing adds to the cross-entropy, per unit.
+
+    The mean logit is ``row @ mean(weight)``, so smoothing needs no logits of its own.
+    """
+    above = (rows * (weight[targets] - weight.mean(0))).sum()
+    return above if bias is None else above + (bias[targets] - bias.mean()).sum()
 
 
 def ctc_loss(logits: Tensor, frames: Tensor, targets: Tensor, lengths: Tensor, blank: int) -> Tensor:

@@ -107,15 +107,15 @@ class Ledger(TorchDispatchMode):
 def _kernels() -> Iterator[None]:
     """Within, what a CPU does in one kernel goes to that kernel; tensors without content would take it apart.
 
-    The function is exchanged where it stands: a mode of PyTorch's would not reach a block that runs a second time in
+    The functions are exchanged where they stand: a mode of PyTorch's would not reach a block that runs a second time in
     the backward pass.
     """
-    before = F.scaled_dot_product_attention
-    F.scaled_dot_product_attention = _attention  # type: ignore[assignment]
+    before = F.scaled_dot_product_attention, F.linear_cross_entropy
+    F.scaled_dot_product_attention, F.linear_cross_entropy = _attention, _vocabulary_loss  # type: ignore[assignment]
     try:
         yield
     finally:
-        F.scaled_dot_product_attention = before
+        F.scaled_dot_product_attention, F.linear_cross_entropy = before
 
 
 def _attention(
@@ -135,14 +135,41 @@ def _attention(
     return core(q, k, v, 0.0, is_causal, attn_mask=attn_mask, scale=scale)[0]
 
 
+def _vocabulary_loss(
+    rows: Tensor, weight: Tensor, targets: Tensor, *, linear_bias: Any, options: Any, **_: Any
+) -> Tensor:
+    return _VocabularyLoss.apply(rows, weight, linear_bias, options.batch_chunk_size)
+
+
+class _VocabularyLoss(torch.autograd.Function):
+    """The loss over a vocabulary in chunks of rows, whose gradients are made in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, weight: Tensor, bias: Tensor | None, chunk: int) -> Tensor:
+        ctx.rows, ctx.weight, ctx.bias = torch.empty_like(rows), torch.empty_like(weight), bias
+        logits = rows.new_empty(min(chunk, len(rows)), len(weight))
+        for start in range(0, len(rows), chunk):
+            part = rows[start : start + chunk]
+            some = logits[: len(part)]
+            torch.mm(part, weight.T, out=some)
+            some.sub_(1.0).exp_().mul_(1.0)
+            torch.mm(some, weight, out=ctx.rows[start : start + chunk])
+            ctx.weight.addmm_(some.T, part)
+        return rows.new_empty(())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Any:
+        factor = gradients[0]
+        bias = None if ctx.bias is None else torch.empty_like(ctx.bias)
+        return ctx.rows * factor, ctx.weight * factor, bias, None
+
+
 def _flops(func: Any, given: list[Tensor], made: list[Tensor]) -> int:
     packet = func.overloadpacket
     if packet in (aten.mm, aten.bmm):
         return 2 * given[0].numel() * given[1].shape[-1]
     if packet in (aten.addmm, aten.addmm_, aten.baddbmm):
         return 2 * given[1].numel() * given[2].shape[-1]
-    if packet.__name__ == "_linear_pointwise":  # oneDNN's, of ops.linear
-        return 2 * given[0].numel() * given[1].shape[0]
     if packet is aten._scaled_dot_product_flash_attention_for_cpu:
         return _attention_flops(*given[:3])
     if packet is aten._scaled_dot_product_flash_attention_for_cpu_backward:

@@ -1,8 +1,8 @@
 """The matrix product of a linear layer, by the faster of the two libraries that PyTorch brings along for a CPU.
 
 ``F.linear`` in float32 always asks MKL, which does not use all of a processor that is not Intel's. oneDNN, which
-PyTorch uses for other types, generates its products for the processor it meets. Training stays with MKL: oneDNN keeps what it generated for each
-length of a batch, which is memory that no estimate foresees (docs/LOG.md).
+PyTorch uses for other types, generates its products for the processor it meets. Training stays with MKL: oneDNN keeps
+what it generated for each length of a batch, which is memory that no estimate foresees (docs/LOG.md).
 """
 
 from __future__ import annotations

@@ -244,7 +244,8 @@ def test_an_answer_follows_its_source(bundles):
     texts = generate(bundles["vaswani"], ["abc", "明月光"], GREEDY)
     assert texts[0].text != texts[1].text
     source = torch.tensor([tokenizer.encode("明月光")])
-    row = [tokenizer.bos]
+    row = [model.config.start]
+    assert row != [tokenizer.bos]  # BART's begins with eos, Marian's with pad
     with torch.no_grad():
         memory = model.encode(source, Context())
         for token in texts[1].tokens:

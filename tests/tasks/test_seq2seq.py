@@ -87,3 +87,12 @@ def test_baselines_copy_and_remember(pairs):
 def test_nothing_to_score_is_said(pairs, tiny):
     with pytest.raises(RegardError, match=r"nothing to score|没有可评分"):
         seq2seq(pairs).evaluate(tiny("vaswani"), [{"source": "", "target": ""}])
+
+
+def test_targets_begin_as_the_model_has_learnt_to(pairs):
+    """A published model's own beginning (BART's is eos), in training as in decoding."""
+    plain, own = tasks.get("seq2seq", {}, pairs, context=64), tasks.get("seq2seq", {}, pairs, context=64, start=7)
+    row = {"source": "abc", "target": "abc"}
+    (one,), (other,) = plain.samples(row), own.samples(row)
+    assert one.tokens[0] == pairs.bos and other.tokens[0] == 7
+    assert one.tokens[1:].tolist() == other.tokens[1:].tolist() and one.labels.tolist() == other.labels.tolist()

@@ -151,8 +151,8 @@ def _translation(bundle: Bundle, text: str, target: str | None, device: torch.de
     from regard.generate import Settings, generate
 
     tokenizer = bundle.tokenizer
-    begin = _first(tokenizer.bos, tokenizer.pad)  # as decoding begins
-    if begin is None or tokenizer.eos is None:
+    begin = bundle.model.config.start  # as decoding begins
+    if tokenizer.eos is None:
         raise RegardError("explain.no_start")
     if target is None:
         # The very tokens that the model wrote: encoding its text anew could cut it up in another way.

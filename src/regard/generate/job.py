@@ -222,12 +222,8 @@ class Job:
         return tokens
 
     def _start(self, prompt: Prompt) -> list[int]:
-        if isinstance(prompt, Given):
-            return list(prompt.start) or [self.model.config.start]
-        for token in (self.tokenizer.bos, self.tokenizer.pad):
-            if token is not None:
-                return [token]
-        raise RegardError("generate.no_start")
+        given = list(prompt.start) if isinstance(prompt, Given) else []
+        return given or [self.model.config.start]
 
 
 def _check_draft(bundle: Bundle, draft: Bundle) -> None:

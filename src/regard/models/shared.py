@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
-from regard import heads, layers
+from regard import layers
 from regard.config import Problem, between
 from regard.errors import BadFileError
 from regard.weights import foreign
@@ -35,13 +35,6 @@ def check_activation(config: Any) -> Iterator[Problem]:
     known = tuple(dict.fromkeys(foreign.ACTIVATIONS.values()))
     if config.activation not in known:
         yield "activation", "models.activation", {"known": ", ".join(known)}
-
-
-def decoder_head(config: Any, tokens: Any) -> Any:
-    """The vocabulary, tied to the embedding or not; or the classes, at the last token."""
-    if config.head == "classify":
-        return heads.Classify(heads.Pool(config.dim, "last"), config.dim, len(config.labels), bias=False)
-    return heads.Language(vocabulary(config, tokens))
 
 
 def vocabulary(config: Any, tokens: Any) -> Any:

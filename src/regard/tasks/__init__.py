@@ -61,22 +61,27 @@ def get(
     context: int,
     labels: Sequence[str] = (),
     processor: Processor | None = None,
+    start: int | None = None,
 ) -> Task:
     """The task `name` for a tokenizer and a model of `context` tokens; `labels` are a classification's classes,
-    `processor` is what makes of sound or images what the model is given."""
+    `processor` is what makes of sound or images what the model is given, `start` the token that its targets begin
+    with."""
     module, kind = _entry(name)
     if isinstance(settings, Mapping):
         settings = config(name, settings)
     if not isinstance(settings, kind):
         raise TypeError(f"{name} takes {kind.__name__}, not {type(settings).__name__}")
     build = importlib.import_module(f"regard.tasks.{module}").build
-    more = {"processor": processor} if name in ("ctc", "image-classification") else {}
+    more: dict[str, Any] = {"processor": processor} if name in ("ctc", "image-classification") else {}
+    if name == "seq2seq":
+        more["start"] = start
     return build(settings, tokenizer, context=context, labels=tuple(labels), **more)
 
 
 def of(bundle: Bundle, settings: Config | None = None) -> Task:
     """The task that a bundle's model was made for; `settings` None = the usual ones."""
     more: dict[str, Any] = {"labels": bundle.labels, "processor": bundle.processor}
+    more["start"] = getattr(bundle.model.config, "start", None)
     not_of_text = bundle.task in ("ctc", "image-classification")
     context = bundle.model.config.context if not_of_text else bundle.context
     return get(bundle.task, settings or {}, bundle.tokenizer, context=context, **more)

@@ -37,14 +37,16 @@ if TYPE_CHECKING:
 _AT_ONCE = 64  # sources answered between two reports of progress
 
 
-def build(settings: Seq2Seq, tokenizer: Tokenizer, *, context: int, labels: tuple[str, ...]) -> Seq2SeqTask:
-    """The task; `labels` are of no use here."""
+def build(
+    settings: Seq2Seq, tokenizer: Tokenizer, *, context: int, labels: tuple[str, ...], start: int | None = None
+) -> Seq2SeqTask:
+    """The task; `labels` are of no use here. `start`: the token that the model's targets begin with."""
     need("sacrebleu", extra="text")  # said before a training, not at its first scoring
-    return Seq2SeqTask(tokenizer, resolve_context(settings.context, context), settings.beams)
+    return Seq2SeqTask(tokenizer, resolve_context(settings.context, context), settings.beams, start)
 
 
 class Seq2SeqTask:
-    """The decoder reads bos + target and predicts target + eos: shifted here, once. Label smoothing is the head's.
+    """The decoder reads start + target and predicts target + eos: shifted here, once. Label smoothing is the head's.
 
     Source and target are cut to the context, and what was cut is counted; a cut target has no eos, for it did not end
     there.
@@ -55,12 +57,12 @@ class Seq2SeqTask:
     primary = "chrf"
     labels: tuple[str, ...] = ()
 
-    def __init__(self, tokenizer: Tokenizer, context: int, beams: int = 1) -> None:
+    def __init__(self, tokenizer: Tokenizer, context: int, beams: int = 1, start: int | None = None) -> None:
         self.tokenizer = tokenizer
         self.context = context
         self.beams = beams
-        # As decoding begins (regard.generate): Marian has no bos and starts from pad.
-        self._begin = special(tokenizer, self.name, "bos", "pad")
+        # As decoding begins (regard.generate): a model's own (BART's is eos), else that of a new one.
+        self._begin = special(tokenizer, self.name, "bos", "pad") if start is None else start
         self._end = special(tokenizer, self.name, "eos")
 
     def samples(self, row: Row, *, index: int = 0, epoch: int = 0, seed: int = 0) -> list[Sample]:

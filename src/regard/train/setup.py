@@ -103,6 +103,7 @@ def prepare(
     words = find_tokenizer(recipe, train, tokenizer, base, polled)
     model = model_config(recipe, words, labels, base)
     known = {"labels": labels, "processor": base.processor if base else _processor(recipe, model)}
+    known["start"] = getattr(model, "start", None)
     task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, **known)
     resolved = replace(
         recipe,
@@ -206,7 +207,8 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], 
     if isinstance(recipe.task_settings, tasks.CTC):
         found |= {"head": "ctc", "blank": tokenizer.pad}
         found |= {} if base else {"mels": values.get("mels", recipe.task_settings.mels)}
-    found |= {"start": tokenizer.pad if tokenizer.bos is None else tokenizer.bos}
+    if "start" not in values:  # one that was trained before begins as it has learnt to
+        found |= {"start": tokenizer.pad if tokenizer.bos is None else tokenizer.bos}
     if labels and "head" not in known:
         raise ConfigError("train.no_head", family=family, task=recipe.task_name)
     values |= {key: value for key, value in found.items() if key in known}

@@ -11,9 +11,7 @@ for.
 
 from __future__ import annotations
 
-import mmap
 import os
-import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regard import limits
 from regard.errors import BadFileError
+from regard.weights.front import Front
 from regard.words import say
 
 FILE = "model.bin"
@@ -80,28 +78,10 @@ def is_ct2(folder: Path) -> bool:
 
 def open_file(path: str | os.PathLike[str]) -> Ct2:
     """The file's variables (memory-mapped); a BadFileError names the first broken rule."""
-    path = Path(path)
-    try:
-        limits.file_size(path)
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise _broken(path, "cut")
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except OSError as error:
-        raise BadFileError("weights.ct2_damaged", file=path, why=error.strerror or error) from error
-    return _Reader(path, data).file()
+    return _Reader(path).file()
 
 
-def _broken(path: Path, rule: str, /, **values: Any) -> BadFileError:
-    return BadFileError("weights.ct2_damaged", file=path, why=say(f"weights.ct2.{rule}", **values))
-
-
-class _Reader:
-    """Reads from the front; ``at`` is where the next byte stands."""
-
-    def __init__(self, path: Path, data: memoryview) -> None:
-        self.path, self.data, self.at = path, data, 0
-
+class _Reader(Front):
     def file(self) -> Ct2:
         version = self.number("I")
         if version != VERSION:
@@ -160,14 +140,8 @@ class _Reader:
             raise self.broken("name", name=ascii(raw)[:80])
         return raw[:-1].decode("ascii")
 
-    def number(self, form: str) -> int:
-        return struct.unpack("<" + form, self.take(struct.calcsize("<" + form)))[0]
-
-    def take(self, length: int) -> memoryview:
-        if length > len(self.data) - self.at:
-            raise self.broken("cut")
-        self.at += length
-        return self.data[self.at - length : self.at]
-
     def broken(self, rule: str, /, **values: Any) -> BadFileError:
-        return _broken(self.path, rule, **values)
+        return self.damaged(say(f"weights.ct2.{rule}", **values))
+
+    def damaged(self, why: object) -> BadFileError:
+        return BadFileError("weights.ct2_damaged", file=self.path, why=why)

@@ -21,6 +21,7 @@ from typing import Any
 
 from regard import limits
 from regard.errors import BadFileError
+from regard.weights.front import Front
 from regard.weights.gguf.blocks import TYPES, Type
 from regard.words import say
 
@@ -81,26 +82,11 @@ def is_gguf(path: Path) -> bool:
 
 def open_file(path: str | os.PathLike[str]) -> Gguf:
     """The file's metadata and tensors (memory-mapped); a BadFileError names the first broken rule."""
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise _broken(path, "magic")
-            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    except OSError as error:
-        raise BadFileError("weights.gguf_damaged", file=path, why=error.strerror or error) from error
-    return _Reader(path, data).file()
+    return _Reader(path).file()
 
 
-def _broken(path: Path, rule: str, /, **values: Any) -> BadFileError:
-    return BadFileError("weights.gguf_damaged", file=path, why=say(f"weights.gguf.{rule}", **values))
-
-
-class _Reader:
-    """Reads from the front; ``at`` is where the next byte stands."""
-
-    def __init__(self, path: Path, data: memoryview) -> None:
-        self.path, self.data, self.at = path, data, 0
+class _Reader(Front):
+    empty = "magic"
 
     def file(self) -> Gguf:
         if bytes(self.take(4)) != MAGIC:
@@ -217,14 +203,8 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise self.broken("utf8", at=self.at - length + error.start) from error
 
-    def number(self, form: str) -> Any:
-        return struct.unpack("<" + form, self.take(struct.calcsize(form)))[0]
-
-    def take(self, length: int) -> memoryview:
-        if length > len(self.data) - self.at:
-            raise self.broken("cut")
-        self.at += length
-        return self.data[self.at - length : self.at]
-
     def broken(self, rule: str, /, **values: Any) -> BadFileError:
-        return _broken(self.path, rule, **values)
+        return self.damaged(say(f"weights.gguf.{rule}", **values))
+
+    def damaged(self, why: object) -> BadFileError:
+        return BadFileError("weights.gguf_damaged", file=self.path, why=why)

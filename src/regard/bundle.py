@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,8 +24,9 @@ from regard import limits, models
 from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.classify import Pool
 from regard.hub import names as hub_names
-from regard.inputs import processors
+from regard.inputs import gguf, languages, marks, processors
 from regard.inputs.absent import NoTokenizer, tokenizer_files
+from regard.inputs.marks import Marks
 from regard.inputs.processors import Processor
 from regard.inputs.tokenizer import Tokenizer
 from regard.models.transformer import EncoderDecoder
@@ -71,8 +72,8 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torc
 
 @dataclass(frozen=True)
 class Bundle:
-    """model in evaluation mode, tokenizer, family and task by name, a classifier's labels in order, its origin, and
-    what turns images or sound into what the model takes (None: it reads text alone)."""
+    """model in evaluation mode, tokenizer, family and task by name, a classifier's labels in order, its origin, what
+    turns images or sound into what the model takes (None: it reads text alone), and what begins and ends its texts."""
 
     model: Any
     tokenizer: Tokenizer
@@ -81,6 +82,15 @@ class Bundle:
     labels: tuple[str, ...] = ()
     folder: Path | None = None
     processor: Processor | None = None
+    marks: Marks = field(default_factory=Marks)
+
+    def between(self, source: str | None, target: str | None) -> Bundle:
+        """The same model for texts in language ``source`` and answers in ``target``, by the codes of a model that
+        translates between several ("eng_Latn"); None leaves a side as it is. Raises RegardError for another code, and
+        for a model that knows of no languages."""
+        marks = self.marks.settled(self.model.config)
+        tokenizer, marks = languages.between(self.tokenizer, marks, source, target)
+        return replace(self, tokenizer=tokenizer, marks=marks)
 
     @property
     def context(self) -> int:
@@ -110,7 +120,9 @@ def load(path: str | os.PathLike[str], device: str = "cpu", dtype: str | torch.d
     model = models.empty(config)
     table.read(module.TABLE, weights, model, str(folder), _dtype(dtype))
     model = model.to(device).eval()
-    return Bundle(model, tokenizer, family, _task(data, model), getattr(config, "labels", ()), folder, processor)
+    found = _marks(folder, data, config, tokenizer)
+    labels = getattr(config, "labels", ())
+    return Bundle(model, tokenizer, family, _task(data, model), labels, folder, processor, found)
 
 
 @dataclass(frozen=True)
@@ -157,6 +169,16 @@ def _inputs(folder: Path, family: str, config: Any) -> tuple[Tokenizer, Processo
     if vocab is not None and tokenizer.size > vocab + _pads_alone(tokenizer, vocab):
         raise BadFileError("bundle.vocab", folder=folder, tokenizer=tokenizer.size, model=vocab)
     return tokenizer, processor
+
+
+def _marks(folder: Path, data: dict[str, Any], config: Any, tokenizer: Any) -> Marks:
+    """What begins and ends the model's texts; of one that writes none, nothing."""
+    vocab = getattr(config, "vocab", None)
+    if vocab is None or isinstance(tokenizer, NoTokenizer):
+        return Marks()
+    if is_gguf(folder):
+        return Marks(ends=gguf.ends(open_file(folder)))
+    return marks.read(folder, {} if is_ct2(folder) else data, vocab, getattr(config, "start", None))
 
 
 def _implied(folder: Path) -> Processor | None:
@@ -303,7 +325,7 @@ def _token_ids(bundle: Bundle) -> dict[str, Any]:
     ids = {"pad_token_id": pad, "bos_token_id": tokenizer.bos, "eos_token_id": tokenizer.eos}
     if isinstance(bundle.model, EncoderDecoder):  # a decoder is told when it must end
         ids |= {"forced_eos_token_id": tokenizer.eos}
-    return ids
+    return ids | marks.settings(bundle.marks, tokenizer.eos)
 
 
 def _dtype(wanted: str | torch.dtype | None) -> torch.dtype | None:

@@ -93,6 +93,8 @@ def _gguf(bundle: Bundle, path: Path, type_: str) -> None:
     tokenizer = bundle.tokenizer
     roles = {role: number for role in words.ROLES if (number := getattr(tokenizer, role)) is not None}
     spoken = words.metadata(tokenizer.document(), roles, tokenizer.settings, config.vocab)
+    turns = [token for token in bundle.marks.ends if token != tokenizer.eos]
+    spoken |= {words.KEY + key: token for key, token in zip(words.TURNS, turns, strict=False)}
     general = {"general.architecture": name, "general.name": path.stem, "general.quantization_version": 2}
     tensors = names.renamed(name, data, table.write(module.TABLE, bundle.model))
     writing.write(path, general | metadata | spoken, tensors, type_)

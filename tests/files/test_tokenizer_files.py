@@ -227,10 +227,10 @@ PROSE = "the quick brown fox isn't tired, 3.14 times; "
 
 
 def growth(tokenizer: Tokenizer, unit: str, tries: int) -> tuple[float, float]:
-    """(seconds for a MB of `unit`, how many times those for half of it); of each the least of several tries."""
+    """(seconds for a MB of `unit`, how many times those for a quarter of it); of each the least of several tries."""
     text = unit * (1_000_000 // len(unit.encode()))
     found = []
-    for part in (text[: len(text) // 2], text):
+    for part in (text[: len(text) // 4], text):
         spent = []
         for _ in range(tries):
             start = time.process_time()
@@ -243,19 +243,18 @@ def growth(tokenizer: Tokenizer, unit: str, tries: int) -> tuple[float, float]:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_time_of_cutting_grows_with_the_text(good, kind, capsys):
-    """A million of the same character: at most 2 s for a MB, and in proportion: what takes quadratic time takes 4 times
-    as long for twice as many. (2.5 is the aim; but the memory for a million tokens alone brings prose to 2.6 on a busy
-    machine.)
+    """A million of the same character: at most 2 s for a MB, and in proportion: what takes quadratic time takes
+    16 times as long for four times as many. (Memory for a million tokens alone brings prose to 5 on a busy machine.)
     """
     tokenizer, worst, steepest = Tokenizer.load(good[kind]), 0.0, 0.0
     for name, unit in HARD.items():
         spent, ratio = growth(tokenizer, unit, 1)
-        if spent > 2.0 or ratio > 2.5:
+        if spent > 2.0 or ratio > 6.0:
             spent, ratio = growth(tokenizer, unit, 4)
-        assert spent <= 2.0 and ratio <= 3.0, (name, spent, ratio, growth(tokenizer, PROSE, 4))
+        assert spent <= 2.0 and ratio <= 8.0, (name, spent, ratio, growth(tokenizer, PROSE, 4))
         worst, steepest = max(worst, spent), max(steepest, ratio)
     with capsys.disabled():
-        print(f"\n{kind}: {len(HARD)} texts of 1 MB, at most {worst:.2f} s; twice as much: {steepest:.2f} times")
+        print(f"\n{kind}: {len(HARD)} texts of 1 MB, at most {worst:.2f} s; four times as much: {steepest:.2f} times")
 
 
 def test_patterns_of_known_form_may_run():

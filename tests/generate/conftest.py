@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from regard import models
+from regard.inputs.marks import Marks
 from regard.layers import Key
 
 sys.path.insert(0, str(Path(__file__).parent))  # every_text
@@ -81,7 +82,8 @@ def tiny_bundle(name: str, seed: int = 5, tokenizer=None, **changes):
                 weight.normal_(0, deviation, generator=generator)
     task = "seq2seq" if family == "vaswani" else "causal-lm"
     tokenizer = tokenizer or Letters()
-    return SimpleNamespace(model=model, tokenizer=tokenizer, family=family, task=task, context=config.context)
+    rest = {"family": family, "task": task, "context": config.context, "marks": Marks()}
+    return SimpleNamespace(model=model, tokenizer=tokenizer, **rest)
 
 
 @pytest.fixture(autouse=True, scope="session")

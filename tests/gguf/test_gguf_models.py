@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import gguf
@@ -14,6 +15,8 @@ import torch
 from regard import bundle, export, models
 from regard.bundle import Bundle
 from regard.errors import BadFileError, ConfigError, RegardError
+from regard.inputs.gguf import KEY, ends
+from regard.inputs.marks import Marks
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Context, Key
 from regard.weights.gguf import blocks, names
@@ -260,6 +263,28 @@ def test_what_reads_back_otherwise_is_removed(tokenizer, tmp_path, monkeypatch):
     with pytest.raises(RegardError, match="was removed"):
         export.export(made("llama", tokenizer), tmp_path / "m.gguf", "gguf", "F16")
     assert not (tmp_path / "m.gguf").exists()
+
+
+def test_what_else_ends_a_turn_is_known(tokenizer, tmp_path):
+    """By the file's own word, and by the usual names of control tokens, as llama.cpp finds them."""
+    before = made("llama", tokenizer)
+    named = replace(before, marks=Marks(ends=(tokenizer.eos, 77, 91)))
+    export.export(named, tmp_path / "said.gguf", "gguf", "F32")
+    assert bundle.load(tmp_path / "said.gguf").marks.ends == (77, 91)
+    document = tokenizer.document()
+    document["added_tokens"][1]["content"] = "<|im_end|>"
+    bundle.save(tmp_path / "hf", before)
+    document["model"]["vocab"]["<|im_end|>"] = document["model"]["vocab"].pop("<|bos|>")
+    (tmp_path / "hf" / "tokenizer.json").write_text(json.dumps(document))
+    config = tmp_path / "hf" / "tokenizer_config.json"
+    config.write_text(config.read_text().replace("<|bos|>", "<|im_end|>"))
+    export.export(bundle.load(tmp_path / "hf"), tmp_path / "usual.gguf", "gguf", "F32")
+    loaded = bundle.load(tmp_path / "usual.gguf")
+    assert loaded.marks.ends == (tokenizer.bos,)
+    ours = open_file(tmp_path / "said.gguf")
+    lying = type(ours)(ours.path, {**ours.metadata, KEY + "eot_token_id": 10**6}, ours.kinds, ours.tensors, ours.bytes)
+    with pytest.raises(BadFileError, match="eot_token_id"):
+        ends(lying)
 
 
 def test_a_chat_template_travels(tokenizer, tmp_path):

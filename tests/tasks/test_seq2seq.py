@@ -7,6 +7,8 @@ import torch
 
 from regard import tasks
 from regard.errors import RegardError
+from regard.inputs.marks import Marks
+from regard.tasks.base import IGNORED
 
 BOS, EOS, CLS, SEP, A = 1, 2, 5, 6, 8
 PAIRS = [("abc", "h g"), ("d", "ee"), ("fgh ab c", "a"), ("hhhh", "bcd efg")]
@@ -91,8 +93,18 @@ def test_nothing_to_score_is_said(pairs, tiny):
 
 def test_targets_begin_as_the_model_has_learnt_to(pairs):
     """A published model's own beginning (BART's is eos), in training as in decoding."""
-    plain, own = tasks.get("seq2seq", {}, pairs, context=64), tasks.get("seq2seq", {}, pairs, context=64, start=7)
+    plain, own = (tasks.get("seq2seq", {}, pairs, context=64, marks=marks) for marks in (None, Marks(start=7)))
     row = {"source": "abc", "target": "abc"}
     (one,), (other,) = plain.samples(row), own.samples(row)
     assert one.tokens[0] == pairs.bos and other.tokens[0] == 7
     assert one.tokens[1:].tolist() == other.tokens[1:].tolist() and one.labels.tolist() == other.labels.tolist()
+
+
+def test_a_language_is_said_and_not_predicted(pairs):
+    """Behind the start stands the token of the language that is asked for; no loss is on it."""
+    plain, spoken = (
+        tasks.get("seq2seq", {}, pairs, context=64, marks=marks) for marks in (Marks(start=7), Marks(start=7, first=9))
+    )
+    (one,), (other,) = (task.samples({"source": "abc", "target": "abc"}) for task in (plain, spoken))
+    assert other.tokens.tolist() == [7, 9, *one.tokens[1:].tolist()]
+    assert other.labels.tolist() == [IGNORED, *one.labels.tolist()]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regard.cli.command import answer, argument, notes, option, verb
+from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
 from regard.words import say
 
@@ -34,6 +35,7 @@ Findings = tuple[dict[str, Any], list["Chapter"], Remarks]  # as plain values, a
 @option("--label")
 @option("--source")
 @option("--target")
+@language_options
 @option("--rows", type=click.IntRange(1))
 @option("--no-baselines", is_flag=True)
 @option("--robust", is_flag=True)
@@ -54,7 +56,8 @@ def command(models: tuple[str, ...], html: str | None, png: str | None, **option
     if len(models) > 1 and any(options[name] for name in FURTHER):
         raise Mistake("cli_eval.one_at_a_time")
     machine = chosen(*(options[name] for name in ("device", "dtype", "threads")))
-    subjects = [assess.subject(path, **machine) for path in models]
+    spoken = options["source_language"], options["target_language"]
+    subjects = [assess.subject(path, lambda loaded: between(loaded, *spoken), **machine) for path in models]
     assess.refuse_unlike(subjects)
     held_out, name = assess.held_out(subjects, options["data"], {column: options[column] for column in COLUMNS})
     rows = some(held_out, options["rows"])

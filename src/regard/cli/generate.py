@@ -14,6 +14,7 @@ import click
 from regard import limits
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
 from regard.cli.fetching import ready
+from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
 from regard.config import to_dict
 from regard.errors import BadFileError
@@ -34,6 +35,7 @@ GUESSES = 5  # tokens guessed ahead where a source of guesses is given and their
 @verb("generate")
 @argument("model", type=click.Path())
 @option("--prompt", "prompts", multiple=True)
+@language_options
 @option("--max-tokens", type=int, default=Settings.max_tokens)
 @option("--min-tokens", type=int, default=Rules.min_tokens)
 @option("--greedy", is_flag=True)
@@ -74,7 +76,8 @@ GUESSES = 5  # tokens guessed ahead where a source of guesses is given and their
 @option("--threads", type=click.IntRange(1))
 def command(
     model: str, prompts: tuple[str, ...], draft: str | None, logprobs: int, yes: bool, device: str, dtype: str,
-    threads: int | None, out: str | None, guidance: float | None, **decoding: Any,
+    threads: int | None, out: str | None, guidance: float | None, source_language: str | None,
+    target_language: str | None, **decoding: Any,
 ) -> None:  # fmt: skip
     settings = _settings(draft, **decoding)
     prompts = prompts or _lines()
@@ -88,6 +91,7 @@ def command(
     if _paints(loaded, out, guidance):
         _paint(loaded, model, prompts, settings, out, guidance)
         return
+    loaded = between(loaded, source_language, target_language)
     drawing = any(decoding[name] is not None for name in (*DRAWN, "contrast"))
     if loaded.task == "seq2seq" and not drawing and settings.beams == settings.drawn == 1:
         settings = replace(settings, temperature=0.0)  # an answer is looked for, not made up

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regard.cli.command import answer, argument, option, verb, wants_json
+from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
 from regard.errors import BadFileError
 from regard.generate.settings import Settings
@@ -36,6 +37,7 @@ _WRITERS = ("causal-lm", "seq2seq")
 @option("--out", type=click.Path(file_okay=False))
 @option("--among", multiple=True)
 @option("--question")
+@language_options
 @option("--max-tokens", type=int)
 @option("--temperature", type=float)
 @option("--beams", type=int)
@@ -61,6 +63,7 @@ def command(model: str, texts: tuple[str, ...], device: str, dtype: str, threads
     if loaded.task in _OF_SOUND:
         _shown(model, loaded.task, _of_sound(loaded, texts or _lines(), chosen_options))
         return
+    loaded = between(loaded, *(chosen_options.pop(name, None) for name in ("source_language", "target_language")))
     task = _task(loaded, Run(model).recipe.task_settings if Run(model).exists else None)
     options = _options(task, chosen_options)
     _shown(model, task.name, _predictions(task, loaded, texts or _lines(), options))

@@ -151,17 +151,18 @@ def _translation(bundle: Bundle, text: str, target: str | None, device: torch.de
     from regard.generate import Settings, generate
 
     tokenizer = bundle.tokenizer
-    begin = bundle.model.config.start  # as decoding begins
+    begin = bundle.marks.settled(bundle.model.config).begin  # as decoding begins
     if tokenizer.eos is None:
         raise RegardError("explain.no_start")
     if target is None:
         # The very tokens that the model wrote: encoding its text anew could cut it up in another way.
         written = list(generate(bundle, [text], Settings(temperature=0.0, max_tokens=WRITTEN))[0].tokens)
+        written = written[len(begin) - 1 :]
     else:
         written = [*tokenizer.encode(target, special=False), tokenizer.eos]
     source = _long(tokenizer.encode(text), device)
-    rows = tuple(range(len(written)))
-    return Question(tokens=_long([begin, *written[:-1]], device), rows=rows, answers=tuple(written), source=source)
+    rows = tuple(range(len(begin) - 1, len(begin) - 1 + len(written)))
+    return Question(tokens=_long([*begin, *written[:-1]], device), rows=rows, answers=tuple(written), source=source)
 
 
 WRITTEN = 64  # tokens at most of a target that the model writes itself

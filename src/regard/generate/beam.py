@@ -33,10 +33,12 @@ class Hypothesis:
 
 @dataclass(frozen=True)
 class Ends:
-    """When a text of one prompt ends: at most `most` tokens; `why` of its tokens so far, or None."""
+    """When a text of one prompt ends: at most `most` tokens; `why` of its tokens so far, or None; `count` tokens end
+    one."""
 
     why: Callable[[Sequence[int]], str | None]
     most: int
+    count: int = 1
 
 
 def search(rows: Rows, ends: Sequence[Ends], chooser: Chooser, told: int = 0) -> list[list[Hypothesis]]:
@@ -146,10 +148,11 @@ class Search:
         return hypothesis.score / len(hypothesis.steps) ** self._wants.length_penalty
 
     def _grown(self, scores: Tensor, logits: Tensor, told: int) -> list[tuple[int, Hypothesis]]:
-        """The 2 x beams best continuations and what each continues, best first."""
+        """The 2 x beams best continuations and what each continues, best first; more where more than one token ends a
+        text, so that `beams` of them go on."""
         before = torch.tensor([one.score for one in self.running], dtype=torch.float32, device=scores.device)
         totals = scores + before[:, None]
-        best = totals.flatten().topk(min(2 * self._beams, totals.numel()))
+        best = totals.flatten().topk(min((1 + max(1, self._ends.count)) * self._beams, totals.numel()))
         if best.values[0].isnan():  # topk ranks NaN first
             raise RegardError("generate.not_finite", step=len(self.running[0].steps) + 1)
         sums, places = best.values.tolist(), best.indices.tolist()

@@ -13,22 +13,21 @@ from regard.generate import warp
 from regard.generate.form import Form
 from regard.generate.rows import History
 from regard.generate.settings import Settings
+from regard.inputs.marks import Marks
 
 
 class Chooser:
-    """What the settings make of logits (B, V), given the tokens that each row holds."""
+    """What the settings and the model's own marks make of logits (B, V), given the tokens that each row holds."""
 
-    def __init__(self, tokenizer: Any, settings: Settings) -> None:
+    def __init__(self, tokenizer: Any, settings: Settings, marks: Marks | None = None) -> None:
         self.settings, self.rules = settings, settings.rules
-        self._end = tokenizer.eos
+        marks = marks or Marks()
+        self._ends = sorted({*marks.ends, *(() if tokenizer.eos is None else (tokenizer.eos,))})
+        self._first = marks.first
         self._words = [(tokenizer.encode(word, special=False), value) for word, value in self.rules.bias]
-        ends = [[tokenizer.eos]]
-        self._bad = [
-            (tokens, -torch.inf)
-            for word in self.rules.bad
-            for tokens in _spelled(tokenizer, word)
-            if tokens not in ends
-        ]
+        bad = [tokens for word in self.rules.bad for tokens in _spelled(tokenizer, word)]
+        never = [list(run) for run in marks.never]
+        self._bad = [(tokens, -torch.inf) for tokens in (*bad, *never) if tokens != [tokenizer.eos]]
         self.forced = [tokenizer.encode(word, special=False) for word in settings.search.forced]
         formed = self.rules.schema is not None or self.rules.regex is not None
         self._form = Form(tokenizer, schema=self.rules.schema, regex=self.rules.regex) if formed else None
@@ -56,13 +55,21 @@ class Chooser:
         if self._bad:
             logits = warp.bias(logits, rows, self._bad)
         early = [number for number, each in enumerate(histories) if len(each.written) < rules.min_tokens]
-        if early and self._end is not None:
-            logits = warp.without(logits, [self._end], early)
+        if early and self._ends:
+            logits = warp.without(logits, self._ends, early)
         if self._form is not None:
-            logits = self._form.held(logits, histories)
+            logits = self._form.held(logits, [self._worded(history) for history in histories])
+        if self._first is not None:
+            begins = [number for number, each in enumerate(histories) if len(each.tokens) == 1]
+            logits = warp.only(logits, self._first, begins) if begins else logits
         if logits is not before and (logits == -torch.inf).all(-1).any():
             raise RegardError("generate.nothing_left", step=len(histories[0].written) + 1)
         return logits
+
+    def _worded(self, history: History) -> History:
+        """Without the token that every text begins with, which belongs to no form."""
+        begun = self._first is not None and len(history.prompt) == 1
+        return History((*history.prompt, *history.written[:1]), history.written[1:]) if begun else history
 
     def warped(self, logits: Tensor) -> Tensor:
         """The distribution that is drawn from, as logits."""

@@ -33,8 +33,8 @@ class Form:
         if len(source) > LONGEST:
             raise RegardError("generate.bad_form", form=source[:60], why=f"{len(source)} > {LONGEST}")
         self._vocab = tokenizer.size
-        known = guide.LLTokenizer(json.dumps(tokenizer.document()), self._vocab, tokenizer.eos)
         try:
+            known = guide.LLTokenizer(json.dumps(tokenizer.document()), self._vocab, tokenizer.eos)
             if regex is None:
                 wants = limits.parse_json(source.encode(), "schema")
                 grammar = guide.LLMatcher.grammar_from_json_schema(wants, overrides=SPACES)

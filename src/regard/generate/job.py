@@ -40,7 +40,7 @@ class Job:
         draft: Bundle | None = None,
     ) -> None:
         self.model = bundle.model
-        self.tokenizer = bundle.tokenizer
+        self.tokenizer, self.marks = bundle.tokenizer, bundle.marks.settled(bundle.model.config)
         self.settings, self.told = settings, told
         self.on_text = on_text
         self.context = bundle.context
@@ -62,7 +62,7 @@ class Job:
         else:
             self.starts = [self._prompt(number, text) for number, text in enumerate(prompts, 1)]
         self.limits = {prompt: self._limits(len(start)) for prompt, start in enumerate(self.starts)}
-        self.chooser = Chooser(self.tokenizer, settings)
+        self.chooser = Chooser(self.tokenizer, settings, self.marks)
         self.draft = None if draft is None else Job(draft, prompts, settings, on_text)
 
     def results(self) -> list[Generated]:
@@ -118,7 +118,7 @@ class Job:
             )
 
     def _searched(self, group: Sequence[int]) -> Iterator[Generated]:
-        ends = [beam.Ends(self._ended(prompt), self.limits[prompt].most) for prompt in group]
+        ends = [self._beam_ends(prompt) for prompt in group]
         found = beam.search(self._rows(group), ends, self.chooser, self.told)
         for prompt, best in zip(group, found, strict=True):
             for number, one in enumerate(best[: self.settings.samples]):
@@ -161,7 +161,7 @@ class Job:
 
     def _limits(self, length: int) -> Limits:
         last = self.tokenizer.eos if self.tokenizer.eos is not None else getattr(self.model.config, "end", None)
-        ends = frozenset() if last is None else frozenset([last])
+        ends = frozenset(self.marks.ends) | (frozenset() if last is None else frozenset([last]))
         room = self.context - length
         most = min(room, self.settings.max_tokens)
         return Limits(ends, most, "context" if room < self.settings.max_tokens else "length")
@@ -180,6 +180,10 @@ class Job:
             # A piece of text can depend on what stands before it (the space a first word has not).
             decoder.feed(token)
         return Writer(decoder, self.settings.stop)
+
+    def _beam_ends(self, prompt: int) -> beam.Ends:
+        limits = self.limits[prompt]
+        return beam.Ends(self._ended(prompt), limits.most, len(limits.ends))
 
     def _ended(self, prompt: int) -> Callable[[Sequence[int]], str | None]:
         limits = self.limits[prompt]
@@ -223,7 +227,7 @@ class Job:
 
     def _start(self, prompt: Prompt) -> list[int]:
         given = list(prompt.start) if isinstance(prompt, Given) else []
-        return given or [self.model.config.start]
+        return given or list(self.marks.begin[:1])
 
 
 def _check_draft(bundle: Bundle, draft: Bundle) -> None:

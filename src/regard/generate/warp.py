@@ -61,6 +61,14 @@ def without(logits: Tensor, tokens: Sequence[int], rows: Sequence[int]) -> Tenso
     return logits
 
 
+def only(logits: Tensor, token: int, rows: Sequence[int]) -> Tensor:
+    """Leave `token` alone in the rows of these numbers, as if it were certain."""
+    logits = logits.clone()
+    logits[list(rows)] = -torch.inf
+    logits[list(rows), token] = 0
+    return logits
+
+
 def temperature(logits: Tensor, value: float) -> Tensor:
     """Below 1 the distribution sharpens, above 1 it flattens; `value` > 0."""
     return logits / value

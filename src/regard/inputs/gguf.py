@@ -17,6 +17,8 @@ from regard.words import say
 KEY = "tokenizer.ggml."
 TEMPLATE = "tokenizer.chat_template"
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
+TURNS = ("eot_token_id", "eom_token_id")  # an end of a turn, and of a message; what llama.cpp stops at besides eos
+TURN_NAMES = ("<|eot_id|>", "<|eom_id|>", "<|im_end|>", "<|end|>", "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>")
 ROLES = {"bos": "bos_token_id", "eos": "eos_token_id", "unk": "unknown_token_id", "pad": "padding_token_id"}
 
 _LLAMA_3 = (
@@ -87,6 +89,18 @@ def settings(file: Gguf) -> dict[str, Any]:
     found["add_eos_token"] = file.metadata.get(KEY + "add_eos_token", False) is True
     template = file.metadata.get(TEMPLATE)
     return found | ({"chat_template": template} if isinstance(template, str) else {})
+
+
+def ends(file: Gguf) -> tuple[int, ...]:
+    """Tokens that end what a chat model says, besides the end token: as the file says them, or by their usual names."""
+    tokens, types = file.metadata[KEY + "tokens"], file.metadata.get(KEY + "token_type")
+    found = {number for key in TURNS if (number := file.metadata.get(KEY + key)) is not None}
+    if not all(type(number) is int and 0 <= number < len(tokens) for number in found):
+        raise _broken(file, " / ".join(TURNS))
+    if isinstance(types, list):
+        named = zip(tokens, types, strict=True)
+        found |= {at for at, (token, kind) in enumerate(named) if kind == CONTROL and token in TURN_NAMES}
+    return tuple(sorted(found))
 
 
 def metadata(

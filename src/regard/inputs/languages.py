@@ -1,6 +1,51 @@
-"""The languages that translating and transcribing models have a token for, in the order of their numbers."""
+"""The languages that translating and transcribing models have a token for, in the order of their numbers; and the one
+that a model is asked to read or to write, among those that its tokenizer has."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from regard.errors import RegardError
+from regard.inputs.marks import Marks
+
+# mBART's en_XX, NLLB's eng_Latn, M2M-100's __en__.
+_SPELLED = re.compile(r"__([a-z]{2,3})__|([a-z]{2,3}_[A-Z]{2}|[a-z]{3}_[A-Z][a-z]{3})")
+
+
+def known(tokenizer: Any) -> dict[str, int]:
+    """Code -> token of each language that a translating model's tokenizer has; of any other tokenizer none."""
+    numbered = zip(sorted(tokenizer.specials), tokenizer.spelled, strict=True)
+    spelled = [(_SPELLED.fullmatch(name), number) for number, name in numbered]
+    return {found[1] or found[2]: number for found, number in spelled if found}
+
+
+def token(languages: Mapping[str, int], code: str) -> int:
+    """The token of a language. Raises RegardError, with those that are written nearly so."""
+    if code not in languages:
+        alike = [one for one in languages if one[:2].lower() == code[:2].lower()] or list(languages)
+        raise RegardError("inputs.other_language", code=code, count=len(languages), alike=", ".join(sorted(alike)))
+    return languages[code]
+
+
+def between(tokenizer: Any, marks: Marks, source: str | None, target: str | None) -> tuple[Any, Marks]:
+    """The tokenizer for texts in language ``source``, and the marks of texts in ``target``; None leaves a side as it
+    is. ``marks`` are settled. Raises RegardError for another code, and for a tokenizer that knows of no languages."""
+    if source is None and target is None:
+        return tokenizer, marks
+    languages = known(tokenizer)
+    if not languages:
+        raise RegardError("inputs.no_languages")
+    if source is not None:
+        tokenizer = tokenizer.reading(frozenset(languages.values()), token(languages, source))
+    if target is not None:
+        # Older models start with the language itself, newer ones put it behind the start.
+        place = "start" if marks.start in languages.values() else "first"
+        marks = replace(marks, **{place: token(languages, target)})
+    return tokenizer, marks
+
 
 MBART = [
     "ar_AR", "cs_CZ", "de_DE", "en_XX", "es_XX", "et_EE", "fi_FI", "fr_XX", "gu_IN", "hi_IN", "it_IT", "ja_XX",

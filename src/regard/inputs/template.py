@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import tokenizers
 
@@ -34,6 +35,12 @@ class Template:
         parts = (self.pair_before, first[:kept], self.between, second[:kept_second], self.pair_after)
         kinds = [kind for kind, part in zip(self.types, parts, strict=True) for _ in part]
         return [number for part in parts for number in part], kinds
+
+    def instead(self, tokens: Collection[int], token: int) -> Template:
+        """The same with ``token`` wherever one of ``tokens`` stands."""
+        parts = ("before", "after", "pair_before", "between", "pair_after")
+        told = {part: tuple(token if one in tokens else one for one in getattr(self, part)) for part in parts}
+        return replace(self, **told)
 
     def complete(self, ids: list[int]) -> list[int]:
         """Add what `before` and `after` demand and `ids` does not already begin and end with."""

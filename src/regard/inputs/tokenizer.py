@@ -10,10 +10,11 @@ text; `pad` is a number of its own; nothing is cut unless `context` says so.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -112,6 +113,12 @@ class Tokenizer:
         first, second = self._content(text), None if pair is None else self._content(pair)
         template = self.template if special else Template()
         return template.fill(first, second, context)
+
+    def reading(self, instead: Collection[int], language: int) -> Tokenizer:
+        """The same tokenizer with `language` around a text where one of `instead` stands now."""
+        other = copy.copy(self)
+        other.template = self.template.instead(instead, language)
+        return other
 
     def encode_marked(self, text: str) -> list[int]:
         """A text in which special tokens are meant where they are spelled: what a chat template writes.

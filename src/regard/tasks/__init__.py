@@ -22,6 +22,7 @@ from regard.tasks.config import CTC, CausalLM, Classification, Config, ImageClas
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
+    from regard.inputs.marks import Marks
     from regard.inputs.processors import Processor
     from regard.inputs.tokenizer import Tokenizer
     from regard.tasks.base import Task
@@ -61,11 +62,11 @@ def get(
     context: int,
     labels: Sequence[str] = (),
     processor: Processor | None = None,
-    start: int | None = None,
+    marks: Marks | None = None,
 ) -> Task:
     """The task `name` for a tokenizer and a model of `context` tokens; `labels` are a classification's classes,
-    `processor` is what makes of sound or images what the model is given, `start` the token that its targets begin
-    with."""
+    `processor` is what makes of sound or images what the model is given, `marks` says what begins
+    and ends its targets."""
     module, kind = _entry(name)
     if isinstance(settings, Mapping):
         settings = config(name, settings)
@@ -74,14 +75,14 @@ def get(
     build = importlib.import_module(f"regard.tasks.{module}").build
     more: dict[str, Any] = {"processor": processor} if name in ("ctc", "image-classification") else {}
     if name == "seq2seq":
-        more["start"] = start
+        more["marks"] = marks
     return build(settings, tokenizer, context=context, labels=tuple(labels), **more)
 
 
 def of(bundle: Bundle, settings: Config | None = None) -> Task:
     """The task that a bundle's model was made for; `settings` None = the usual ones."""
     more: dict[str, Any] = {"labels": bundle.labels, "processor": bundle.processor}
-    more["start"] = getattr(bundle.model.config, "start", None)
+    more["marks"] = bundle.marks.settled(bundle.model.config)
     not_of_text = bundle.task in ("ctc", "image-classification")
     context = bundle.model.config.context if not_of_text else bundle.context
     return get(bundle.task, settings or {}, bundle.tokenizer, context=context, **more)

@@ -48,10 +48,13 @@ class MaskedLM:
 
 @dataclass(frozen=True, kw_only=True)
 class Seq2Seq:
-    """Turn a source into a target. `beams`: width of the search in scores and predictions, 1 = greedy."""
+    """Turn a source into a target. `beams`: width of the search in scores and predictions, 1 = greedy.
+    `source_language` and `target_language`: codes of a model that translates between several (eng_Latn)."""
 
     context: int | None = None
     beams: int = 1
+    source_language: str | None = None
+    target_language: str | None = None
 
     def __post_init__(self) -> None:
         verify(self)

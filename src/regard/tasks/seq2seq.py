@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from regard.errors import RegardError, need
 from regard.generate import Settings, generate
+from regard.inputs.marks import Marks
 from regard.layers import Context, Key, Mask
 from regard.tasks.base import (
+    IGNORED,
     Batch,
     Progress,
     Row,
@@ -38,11 +40,11 @@ _AT_ONCE = 64  # sources answered between two reports of progress
 
 
 def build(
-    settings: Seq2Seq, tokenizer: Tokenizer, *, context: int, labels: tuple[str, ...], start: int | None = None
+    settings: Seq2Seq, tokenizer: Tokenizer, *, context: int, labels: tuple[str, ...], marks: Marks | None = None
 ) -> Seq2SeqTask:
-    """The task; `labels` are of no use here. `start`: the token that the model's targets begin with."""
+    """The task; `labels` are of no use here. `marks`: what begins and ends the model's targets."""
     need("sacrebleu", extra="text")  # said before a training, not at its first scoring
-    return Seq2SeqTask(tokenizer, resolve_context(settings.context, context), settings.beams, start)
+    return Seq2SeqTask(tokenizer, resolve_context(settings.context, context), settings.beams, marks)
 
 
 class Seq2SeqTask:
@@ -57,12 +59,13 @@ class Seq2SeqTask:
     primary = "chrf"
     labels: tuple[str, ...] = ()
 
-    def __init__(self, tokenizer: Tokenizer, context: int, beams: int = 1, start: int | None = None) -> None:
+    def __init__(self, tokenizer: Tokenizer, context: int, beams: int = 1, marks: Marks | None = None) -> None:
         self.tokenizer = tokenizer
         self.context = context
         self.beams = beams
-        # As decoding begins (regard.generate): a model's own (BART's is eos), else that of a new one.
-        self._begin = special(tokenizer, self.name, "bos", "pad") if start is None else start
+        # As decoding begins (regard.generate): as the model's own texts do (BART's with eos, and a language that is
+        # asked for stands behind it), else as those of a new one.
+        self._marks = marks or Marks(start=special(tokenizer, self.name, "bos", "pad"))
         self._end = special(tokenizer, self.name, "eos")
 
     def samples(self, row: Row, *, index: int = 0, epoch: int = 0, seed: int = 0) -> list[Sample]:
@@ -70,10 +73,10 @@ class Seq2SeqTask:
         if not source_text or not target_text:
             return []
         source = np.asarray(self.tokenizer.encode(self._fitting(source_text)), dtype=np.int64)
-        target = np.asarray(
-            [self._begin, *self.tokenizer.encode(target_text, special=False), self._end], dtype=np.int64
-        )
-        tokens, labels = target[:-1][: self.context], target[1:][: self.context]
+        begin = self._marks.begin
+        target = np.asarray([*begin, *self.tokenizer.encode(target_text, special=False), self._end], dtype=np.int64)
+        tokens, labels = target[:-1][: self.context], target[1:][: self.context].copy()
+        labels[: len(begin) - 1] = IGNORED  # a language is said, not predicted
         cut = len(self.tokenizer.encode(source_text)) - len(source) + len(target) - 1 - len(tokens)
         return [Sample(tokens=tokens, labels=labels, source=source, cut=cut)]
 
@@ -140,7 +143,7 @@ class Seq2SeqTask:
     def _answers(self, model: nn.Module, sources: Sequence[str], progress: Progress | None) -> list[str]:
         from regard.bundle import Bundle
 
-        bundle = Bundle(model=model, tokenizer=self.tokenizer, family="", task=self.name)
+        bundle = Bundle(model=model, tokenizer=self.tokenizer, family="", task=self.name, marks=self._marks)
         answers: list[str] = []
         for start in range(0, len(sources), _AT_ONCE):
             part = list(sources[start : start + _AT_ONCE])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,10 +28,10 @@ class Subject:
     task: Task
 
 
-def subject(path: str, **machine: Any) -> Subject:
-    """The model of a run or of a model folder; `machine` as `bundle.load` takes it."""
+def subject(path: str, asked: Callable[[Bundle], Bundle] = lambda loaded: loaded, **machine: Any) -> Subject:
+    """The model of a run or of a model folder, as it was `asked` for; `machine` as `bundle.load` takes it."""
     run = Run(path) if Run(path).exists else None
-    loaded = bundle.load(path, **machine)
+    loaded = asked(bundle.load(path, **machine))
     return Subject(path, run, loaded, tasks.of(loaded, run.recipe.task_settings if run else None))
 
 

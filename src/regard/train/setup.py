@@ -18,9 +18,10 @@ from regard.data.show import Document
 from regard.data.sources import Source, Subset
 from regard.data.split import split
 from regard.errors import ConfigError, RegardError
-from regard.inputs import letters
+from regard.inputs import languages, letters, marks
 from regard.inputs.absent import NoTokenizer
 from regard.inputs.images import Images, Settings
+from regard.inputs.marks import Marks
 from regard.inputs.tokenizer import Tokenizer
 from regard.ops.random import Key
 from regard.tasks.base import Task
@@ -44,6 +45,7 @@ class Setup:
     model: Any  # the family's Config
     task: Task
     base: Bundle | None
+    marks: Marks
 
     @property
     def family(self) -> str:
@@ -70,8 +72,8 @@ class Setup:
         return model, inherit(model, weights(self.base.model)) if self.base else ()
 
     def bundle(self, model: Any) -> Bundle:
-        processor = getattr(self.task, "processor", None)
-        return Bundle(model, self.tokenizer, self.family, self.recipe.task_name, self.labels, None, processor)
+        known = {"processor": getattr(self.task, "processor", None), "marks": self.marks}
+        return Bundle(model, self.tokenizer, self.family, self.recipe.task_name, self.labels, **known)
 
     def first_batch(self, feed: Feed) -> list[Document]:
         """What the model sees first, decoded."""
@@ -103,14 +105,14 @@ def prepare(
     words = find_tokenizer(recipe, train, tokenizer, base, polled)
     model = model_config(recipe, words, labels, base)
     known = {"labels": labels, "processor": base.processor if base else _processor(recipe, model)}
-    known["start"] = getattr(model, "start", None)
+    words, known["marks"] = _marked(recipe, words, model, tokenizer, base)
     task = tasks.get(recipe.task_name, recipe.task_settings, words, context=model.context, **known)
     resolved = replace(
         recipe,
         model={"family": models.name_of(model), **config.to_dict(model)},
         train=replace(recipe.train, machine=machine.resolve(recipe.train.machine)),
     )
-    return Setup(resolved, train, held_out, words, labels, model, task, base)
+    return Setup(resolved, train, held_out, words, labels, model, task, base, known["marks"])
 
 
 def rows(data: DataConfig) -> tuple[Source, Source | None]:
@@ -164,6 +166,20 @@ def find_tokenizer(
         return Tokenizer(*letters.learnt(row["target"] for row in train if "target" in row))
     texts = sources.texts(some(train, wants.rows, recipe.data.seed))
     return _watched(lambda: Tokenizer.train(wants.kind, texts, wants.vocab), polled)
+
+
+def _marked(
+    recipe: Recipe, tokenizer: Tokenizer, model: Any, folder: Path | None, base: Bundle | None
+) -> tuple[Tokenizer, Marks]:
+    """The tokenizer, and what begins and ends the model's texts: as the run has it, or the base, in the languages that
+    the recipe asks for."""
+    found = base.marks if base is not None else Marks()
+    if folder is not None and folder.is_dir():
+        found = marks.read(folder, {}, getattr(model, "vocab", 1), getattr(model, "start", None))
+    settings = recipe.task_settings
+    if not isinstance(settings, tasks.Seq2Seq):
+        return tokenizer, found
+    return languages.between(tokenizer, found.settled(model), settings.source_language, settings.target_language)
 
 
 def _watched(work: Callable[[], Tokenizer], polled: Callable[[], None]) -> Tokenizer:

@@ -16,6 +16,7 @@ from regard import bundle, limits
 from regard.data import show
 from regard.data.check import check
 from regard.errors import BadFileError, RegardError
+from regard.inputs import marks
 from regard.inputs.absent import NoTokenizer
 from regard.train import checkpoint
 from regard.train.card import card
@@ -120,6 +121,7 @@ def make(setup: Setup, run: Run, watch: Watch, stop: Stop, *, fresh: bool) -> Jo
     if not run.tokenizer.exists() and not isinstance(setup.tokenizer, NoTokenizer):
         beside = run.folder / f"tmp-tokenizer-{os.getpid()}"
         setup.tokenizer.save(beside)
+        marks.save(beside, setup.marks)
         os.replace(beside, run.tokenizer)
     check_beforehand(setup, feed, watch)
     first = setup.first_batch(feed)

@@ -136,6 +136,8 @@ class _Reader:
             return value if isinstance(value, cast(type, kind)) else self.section(cast(type, kind), value, path)
         if origin is tuple:
             return self.sequence(arguments, value, path)
+        if isinstance(value, Mapping) and kind in (object, Any):
+            return {str(key): self.value(kind, each, _join(path, str(key))) for key, each in value.items()}
         if origin is dict and isinstance(value, Mapping):
             return {str(key): self.value(arguments[1], each, _join(path, str(key))) for key, each in value.items()}
         read = _from_text(kind, str(value)) if isinstance(value, _Text) else _native(kind, value)
@@ -223,6 +225,8 @@ def _put(cls: Any, data: dict[str, Any], key: str, text: str) -> None:
             raise ConfigError("config.no_section", where="--set", name=path, key=key)
         if data.get(part) is None:
             data[part] = {}
+        if not isinstance(data[part], dict):  # of what may be anything, this is one value
+            raise ConfigError("config.no_section", where="--set", name=path, key=key)
         data = data[part]
     kind = _below(cls, last, path, leaf=True)
     if dataclasses.is_dataclass(kind) and text.lower() != NONE:
@@ -231,7 +235,8 @@ def _put(cls: Any, data: dict[str, Any], key: str, text: str) -> None:
 
 
 def _below(cls: Any, part: str, path: str, *, leaf: bool = False) -> Any:
-    """The kind of the field `part` of a section; None where it is no section and `leaf` is not asked for."""
+    """The kind of the field `part` of a section; None where it is no section and `leaf` is not asked for. What may be
+    anything may be a section of anything."""
     if get_origin(cls) is dict:
         kind = get_args(cls)[1]
     else:
@@ -240,6 +245,8 @@ def _below(cls: Any, part: str, path: str, *, leaf: bool = False) -> Any:
             raise _unknown("--set", _join(path, part), part, kinds)
         kind = kinds[part]
     kind = _unwrapped(kind) if _optional(kind) else kind
+    if kind in (object, Any) and not leaf:
+        return dict[str, object]
     return kind if leaf or dataclasses.is_dataclass(kind) or get_origin(kind) is dict else None
 
 

@@ -133,6 +133,12 @@ def test_overrides_are_read_by_type_and_checked_together():
         fused=False,
     )
     assert recipe.attention == Attention()
+    deeper = override(
+        Recipe(about="x", extra={"part": {"heads": 3, "dim": 5}}), {"extra.part.heads": "1", "extra.a.b": "x"}
+    )
+    assert deeper.extra == {"part": {"heads": 1, "dim": 5}, "a": {"b": "x"}}
+    with pytest.raises(ConfigError, match=r"extra\.kept is one value"):
+        override(recipe, {"extra.kept.more": "1"})
     assert override(changed, {"lora": "none"}).lora is None
 
 

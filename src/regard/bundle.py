@@ -235,6 +235,11 @@ def find(path: Path) -> Path:
     raise BadFileError("bundle.no_model", path=path, file=CONFIG)
 
 
+def is_name(what: str) -> bool:
+    """Whether this names a model, as a short name, a hub's or a package's does, instead of saying where it lies."""
+    return what in NAMES or hub_names.is_name(what) or what.startswith(PACKAGE)
+
+
 def _named(path: Path) -> Path:
     """What is no path: a short name, a hub's name, a name given when it was brought here, or a package's folder."""
     name = path.as_posix()

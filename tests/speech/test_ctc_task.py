@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from regard.inputs.audio import Filterbank
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Key
 from regard.tasks.base import head_of
+from regard.tasks.ctc import CTCTask
 from regard.tasks.scores import edits, spelling_scores
 from regard.train.recipe import Recipe
 from regard.train.start import start
@@ -92,6 +94,28 @@ def rows(prompts: Path) -> list[dict[str, str]]:
     lines = prompts.read_text().splitlines()[1:]
     found = [line.split("\t") for line in lines]
     return [{"source": a, "target": b, "where": f"{prompts}:{n + 2}"} for n, (a, b) in enumerate(found)]
+
+
+def test_doctor_finds_it_sound_and_names_a_padding_that_is_heard(trained: tuple[Any, Path], monkeypatch) -> None:
+    from regard import doctor
+    from regard.doctor import subject as subjects
+
+    subject = subjects.find(trained[1])
+    colours = {one.check: one.status for one in doctor.examine(subject).findings if one.group != "machine"}
+    assert {"finite", "examples", "moved", "accumulated", "saved", "whole", "data"} <= colours.keys()
+    assert set(colours.values()) == {"green"}, colours
+    collate = CTCTask.collate
+
+    def loud(task: Any, samples: Any, ids: Any) -> Any:
+        """As where padding is not silence and counts as sound."""
+        batch = collate(task, samples, ids)
+        longest = max(batch.source_lengths)
+        return replace(batch, source_lengths=(longest,) * len(batch.source_lengths))
+
+    monkeypatch.setattr(CTCTask, "collate", loud)
+    del subject.__dict__["batch"]
+    red = [one.check for one in doctor.examine(subject).findings if one.status == "red"]
+    assert red == ["examples"]
 
 
 def test_a_trained_model_spells_better_than_its_baselines(trained: tuple[Any, Path], prompts: Path) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regard.cli.command import answer, argument, notes, option, verb
+from regard.cli.fetching import ready
 from regard.words import say
 
 if TYPE_CHECKING:
@@ -22,13 +23,15 @@ MARKS = {"green": "✓", "amber": "!", "red": "✗", "unasked": "–"}
 @verb("doctor")
 @argument("what")
 @option("--all", "everything", is_flag=True)
+@option("--yes", is_flag=True)
 @option("--device", default="cpu")
 @option("--threads", type=click.IntRange(1))
-def command(what: str, everything: bool, device: str, threads: int | None) -> None:
+def command(what: str, everything: bool, yes: bool, device: str, threads: int | None) -> None:
     from regard import doctor
     from regard.cli.machine import chosen
     from regard.doctor import subject as subjects
 
+    ready(what, yes=yes)
     device = chosen(device, threads=threads)["device"]
     with notes().status(say("cli_doctor.preparing", what=what)) as status:
         subject = subjects.find(what, device)
@@ -66,7 +69,8 @@ def show(screen: Console, found: Examination, *, made_up: bool, everything: bool
     cost = say("cli_doctor.cost", rows=found.rows, tokens=found.tokens, seconds=found.seconds)
     screen.print(Text.assemble((summary, STYLES[found.status]), "  ", (cost, "dim")))
     if made_up:
-        screen.print(Text(say("cli_doctor.made_up"), style="dim"))
+        key = "cli_doctor.made_up" if found.rows else "cli_doctor.no_examples"
+        screen.print(Text(say(key), style="dim"))
 
 
 def _remedies(screen: Console, found: Examination) -> None:

@@ -35,6 +35,13 @@ SHORT = {  # options that stand for a key of the recipe
     "steps": "train.steps",
 }
 
+NEXT_OF_TEXT = ("predict {}", "eval {}", "explain {} --text TEXT")
+NEXT = {
+    "causal-lm": ("generate {}", "eval {}", "explain {} --text TEXT"),
+    "image-classification": ("predict {} IMAGE.png", "eval {}", "doctor {}"),
+    "ctc": ("transcribe {} SOUND.wav", "eval {}", "doctor {}"),
+}
+
 
 @verb("train")
 @argument("recipe", required=False)
@@ -220,6 +227,5 @@ def _show(screen: Console, run: Run, outcome: str) -> None:
         lines.append(f"  regard train --resume {folder}")
     else:
         lines.append(say("cli_train.next"))
-        verb = "generate" if run.recipe.task_name == "causal-lm" else "predict"
-        lines += [f"  regard {name} {folder}" for name in (verb, "eval", "explain")]
+        lines += [f"  regard {words.format(folder)}" for words in NEXT.get(run.recipe.task_name, NEXT_OF_TEXT)]
     screen.print("\n".join(lines), markup=False, soft_wrap=True)

@@ -18,8 +18,20 @@ def _always(subject: Subject) -> bool:
     return True
 
 
+def _reads_text(subject: Subject) -> bool:
+    return subject.reads_text
+
+
+def _sees_or_hears(subject: Subject) -> bool:
+    return not subject.reads_text and subject.task is not None and bool(subject.rows)
+
+
 def _has_task(subject: Subject) -> bool:
-    return subject.task is not None
+    return subject.task is not None and bool(subject.rows)
+
+
+def _has_text_task(subject: Subject) -> bool:
+    return subject.reads_text and subject.task is not None
 
 
 def _of(*names: str) -> Callable[[Subject], bool]:
@@ -31,11 +43,11 @@ def _run(subject: Subject) -> bool:
 
 
 def _has_data(subject: Subject) -> bool:
-    return not subject.made_up
+    return subject.reads_text and not subject.made_up
 
 
 def _writes(subject: Subject) -> bool:
-    return subject.bundle.task in ("causal-lm", "seq2seq")
+    return subject.reads_text and subject.bundle.task in ("causal-lm", "seq2seq")
 
 
 @dataclass(frozen=True)
@@ -50,27 +62,32 @@ class Check:
 
 
 CHECKS = (  # each behind those that it rests on
-    Check("vocabulary", "tokens", tokens.vocabulary),
+    Check("vocabulary", "tokens", tokens.vocabulary, _reads_text),
     Check("unknown", "tokens", tokens.unknown, _has_data),
-    Check("pad", "tokens", tokens.pad),
-    Check("bos", "tokens", tokens.bos, after=("vocabulary",)),
+    Check("pad", "tokens", tokens.pad, _reads_text),
+    Check("bos", "tokens", tokens.bos, _reads_text, after=("vocabulary",)),
     Check("finite", "numbers", numbers.finite, after=("vocabulary",)),
-    Check("dropout", "numbers", numbers.dropout, after=("vocabulary", "finite")),
+    Check("dropout", "numbers", numbers.dropout, _reads_text, after=("vocabulary", "finite")),
     Check("shift", "labels", labels.shift, masks.causal, after=("dropout",)),
     Check("eos", "labels", labels.eos, _writes, after=("shift",)),
     Check("place", "labels", labels.place, _of("masked-lm"), after=("dropout",)),
-    Check("classes", "labels", labels.classes, _of("classification"), after=("dropout",)),
-    Check("ids", "tokens", tokens.ids, _has_task, after=("bos", "place", "classes")),
-    Check("sight", "masks", masks.sight, after=("dropout",)),
-    Check("documents", "masks", masks.documents, after=("dropout",)),
+    Check("classes", "labels", labels.classes, _of("classification", "image-classification"), after=("dropout",)),
+    Check("ids", "tokens", tokens.ids, _has_text_task, after=("bos", "place", "classes")),
+    Check("sight", "masks", masks.sight, _reads_text, after=("dropout",)),
+    Check("documents", "masks", masks.documents, _reads_text, after=("dropout",)),
     Check("future", "masks", masks.future, masks.causal, after=("documents",)),
-    Check("padding", "masks", masks.padding, after=("dropout",)),
-    Check("alone", "numbers", numbers.alone, after=("padding", "future")),
-    Check("packed", "numbers", numbers.packed, after=("documents",)),
+    Check("padding", "masks", masks.padding, _reads_text, after=("dropout",)),
+    Check("alone", "numbers", numbers.alone, _reads_text, after=("padding", "future")),
+    Check("examples", "numbers", numbers.examples, _sees_or_hears, after=("finite",)),
+    Check("packed", "numbers", numbers.packed, _reads_text, after=("documents",)),
     Check("cached", "numbers", numbers.cached, _writes, after=("future", "alone")),
     Check("moved", "updates", updates.moved, _has_task, after=("finite", "sight")),
     Check(
-        "accumulated", "updates", updates.accumulated, _has_task, after=("packed", "shift", "place", "classes", "moved")
+        "accumulated",
+        "updates",
+        updates.accumulated,
+        _has_task,
+        after=("packed", "examples", "shift", "place", "classes", "moved"),
     ),
     Check("tied", "files", files.tied),
     Check("saved", "files", files.saved, after=("tied", "finite", "classes")),

@@ -13,6 +13,7 @@ from regard.doctor.finding import Verdict, bad, good
 from regard.doctor.laid import asked_of_head, question
 from regard.doctor.masks import REINSTALL
 from regard.doctor.subject import Subject
+from regard.layers import Context
 from regard.tasks.base import IGNORED
 
 AGREE = 1e-3  # of the loss and what the logits give, relative
@@ -99,6 +100,9 @@ def _scored(subject: Subject, key: str, **values: int) -> Verdict:
 
 def _logits(subject: Subject) -> Tensor:
     """(M, V) logits of the places that carry loss, or (documents, classes), from the model called itself."""
+    if not subject.reads_text:
+        with torch.no_grad():
+            return subject.model(subject.batch.image, Context()).double()
     with torch.no_grad():
         seen = question(subject.model, subject.documents, subject.sources).look()
     out = seen.out.detach().double()

@@ -26,7 +26,7 @@ def finite(subject: Subject) -> Verdict:
     for name, tensor in subject.model.named_parameters():
         if not bool(tensor.isfinite().all()):
             return bad("doctor.finite.weight", subject.again, name=name, count=int((~tensor.isfinite()).sum()))
-    if subject.task is None:
+    if subject.task is None or not subject.rows:
         return good("doctor.finite.ok", count=subject.parameters)
     with torch.no_grad():
         loss = float(subject.task.loss(subject.model, subject.batch, None)) / subject.batch.count
@@ -63,6 +63,27 @@ def packed(subject: Subject) -> Verdict:
     """A document in the row of a training batch gets what it gets by itself."""
     worst = _apart(_outputs(subject, "packed"), _alone(subject))
     return _judged(subject, worst, "doctor.packed.ok", "doctor.packed.bad")
+
+
+@torch.no_grad()
+def examples(subject: Subject) -> Verdict:
+    """An image, or a sound that is padded beside longer ones, costs in a batch what it costs by itself."""
+    task = subject.task
+    assert task is not None
+    apart = []
+    for several in (subject.samples, subject.samples[::-1]):
+        batch = task.collate(several, range(len(several))).to(subject.device)
+        single = [task.collate([one], [0]).to(subject.device) for one in several]
+        together = float(task.loss(subject.model, batch, None))
+        by_themselves = sum(float(task.loss(subject.model, one, None)) for one in single)
+        apart.append(abs(together - by_themselves) / max(1.0, abs(by_themselves)))
+    worst = max(apart) if all(map(math.isfinite, apart)) else math.inf
+    if worst <= NEAR:
+        return good("doctor.examples.ok", apart=worst, count=len(subject.samples))
+    if worst <= FAR:
+        again = f"regard doctor {subject.quoted} --device cpu --threads 1"
+        return doubtful("doctor.numbers.rounding", again, apart=worst, usual=NEAR)
+    return bad("doctor.examples.bad", REINSTALL, apart=worst)
 
 
 @torch.no_grad()

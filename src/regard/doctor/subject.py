@@ -15,16 +15,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from regard import bundle, tasks
+from regard import bundle, models, tasks
 from regard.bundle import Bundle
 from regard.errors import RegardError
 from regard.inputs.tokenizer import Tokenizer
+from regard.tasks import image_classification as pictures
 from regard.tasks.base import Batch, Row, Sample, Task, collate
 from regard.train import checkpoint, loop, machine, setup
 from regard.train import recipe as recipes
 from regard.train.recipe import MachineConfig, Recipe
 from regard.train.run import Run
 from regard.train.setup import Setup
+from regard.weights.gguf.container import is_gguf
 
 Kind = Literal["run", "recipe", "model"]
 
@@ -32,6 +34,7 @@ CUTS = (23, 9, 16, 12, 19)  # characters of each text that is read: short, and o
 FEWER, LARGE = 3, 60_000_000  # texts for a model of more parameters than this
 LOOKED_AT = 200  # rows of the data, among which the texts are chosen
 TOKENIZER_ROWS = 2000  # on which a recipe's tokenizer is trained here
+OF_IMAGES, OF_SOUND = "image-classification", "ctc"  # the tasks of ours that read no text
 LEAST = 4  # tokens of a document: fewer have no inside
 
 # What a model without data reads.
@@ -62,6 +65,11 @@ class Subject:
     run: Run | None = None
     setup: Setup | None = None
     lost: RegardError | None = None
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether all it reads is text: only then can a document be cut, padded and hidden."""
+        return models.reads(self.bundle.family) == ("text",)
 
     @property
     def model(self) -> Any:
@@ -124,20 +132,23 @@ class Subject:
 
 
 def find(what: str | os.PathLike[str], device: str = "cpu") -> Subject:
-    """A run's folder, a model folder, the name of a built-in recipe or a recipe's file. Raises RegardError."""
+    """A run's folder, a model as ``bundle.load`` takes it, the name of a built-in recipe or a recipe's file. Raises
+    RegardError."""
     path = Path(what)
     if Run(path).exists:
         return of_run(Run(path), device)
-    if path.is_dir() or str(what).startswith(bundle.PACKAGE):
+    if path.is_dir() or is_gguf(path) or (not path.exists() and bundle.is_name(str(what))):
         return of_bundle(bundle.load(path, device), str(what))
     return of_recipe(recipes.load(recipes.find(str(what))), str(what), device)
 
 
 def of_bundle(found: Bundle, what: str = "model", rows: Sequence[Row] = ()) -> Subject:
     """A model without a run; `rows` that fit its task, or none."""
-    task = tasks.of(found) if found.task in tasks.names() else None
+    seen_or_heard = models.reads(found.family) != ("text",)
+    ours = found.task in (OF_IMAGES, OF_SOUND) if seen_or_heard else found.task in tasks.names()
+    task = tasks.of(found) if ours else None
     recipe = Recipe(task={"name": found.task}, model={"family": found.family})
-    chosen = short(task, found, rows)
+    chosen = whole(task, found, rows) if seen_or_heard else short(task, found, rows)
     return _subject(what, "model", found, task, chosen, recipe)
 
 
@@ -147,7 +158,7 @@ def of_recipe(recipe: Recipe, what: str, device: str = "cpu") -> Subject:
     prepared = setup.prepare(_on(replace(recipe, tokenizer=words), device))
     model, _ = prepared.build()
     found = prepared.bundle(model.to(device).eval())
-    rows = short(prepared.task, found, prepared.train)
+    rows = (whole if prepared.task.name in (OF_IMAGES, OF_SOUND) else short)(prepared.task, found, prepared.train)
     return _subject(what, "recipe", found, prepared.task, rows, prepared.recipe, setup=prepared)
 
 
@@ -167,7 +178,8 @@ def of_run(run: Run, device: str = "cpu") -> Subject:
         assert prepared is not None
         found = prepared.bundle(_newest(run, prepared).to(device).eval())
     task = prepared.task if prepared else tasks.of(found, recipe.task_settings)
-    rows = short(task, found, prepared.train if prepared else ())
+    chosen = whole if task.name in (OF_IMAGES, OF_SOUND) else short
+    rows = chosen(task, found, prepared.train if prepared else ())
     return _subject(str(run.folder), "run", found, task, rows, recipe, run=run, setup=prepared, lost=lost)
 
 
@@ -184,6 +196,15 @@ def short(task: Task | None, found: Bundle, rows: Iterable[Row]) -> tuple[tuple[
             if len(chosen) == count:
                 return tuple(chosen), bool(made_up)
     return tuple(chosen), True
+
+
+def whole(task: Task | None, found: Bundle, rows: Iterable[Row]) -> tuple[tuple[Row, ...], bool]:
+    """Some rows of images or sounds, as they are; images are drawn where the data give none, sounds are not."""
+    chosen = [] if task is None else [row for row in islice(rows, LOOKED_AT) if task.samples(row)][: len(CUTS)]
+    if chosen or task is None or task.name != OF_IMAGES:
+        return tuple(chosen), not chosen
+    drawn = enumerate(pictures.noise(len(CUTS)))
+    return tuple({"text": each, "label": found.labels[i % len(found.labels)], "where": "-"} for i, each in drawn), True
 
 
 def made(labels: Sequence[str]) -> list[Row]:
@@ -219,7 +240,7 @@ def _subject(
     **more: Any,
 ) -> Subject:
     rows, made_up = chosen
-    if not rows:
+    if not rows and models.reads(found.family) == ("text",):
         raise RegardError("doctor.nothing_to_read", what=what)
     return Subject(what=what, kind=kind, bundle=found, task=task, rows=rows, made_up=made_up, recipe=recipe, **more)
 

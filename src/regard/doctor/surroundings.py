@@ -126,8 +126,14 @@ class _Listening(TorchDispatchMode):
 
 def _kernel(subject: Subject) -> str:
     """The kernels of attention in a pass over one document."""
+    task = subject.task
+    if not subject.reads_text and (task is None or not subject.rows):
+        return "-"
     with torch.no_grad(), _Listening() as heard:
-        question(subject.model, subject.documents[:1], subject.sources[:1]).look()
+        if task is not None and not subject.reads_text:
+            task.loss(subject.model, subject.batch, None)
+        else:
+            question(subject.model, subject.documents[:1], subject.sources[:1]).look()
     found = sorted(name.strip("_") for name in heard.names if "attention" in name)
     return ", ".join(found) or "bmm"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from regard.errors import BadFileError, RegardError
+from regard.errors import BadFileError, RegardError, need
 from regard.inputs import pictures
 from regard.layers import Context, Key
 from regard.ops.losses import class_loss
@@ -98,6 +99,17 @@ def image(text: str, where: str = "") -> Any:
         return pictures.decoded(data, where or INLINE)
     beside = Path(where.rpartition(":")[0]).parent / text
     return pictures.opened(beside if where and beside.is_file() else text)
+
+
+def noise(count: int, side: int = 32) -> list[str]:
+    """So many images of random colours, as a row's text."""
+    drawn = []
+    for number in range(count):
+        dots = torch.randint(256, (side, side, 3), generator=Key(number).generator(), dtype=torch.uint8)
+        file = io.BytesIO()
+        need("PIL.Image", "images").fromarray(dots.numpy()).save(file, "PNG")
+        drawn.append(INLINE + base64.b64encode(file.getvalue()).decode())
+    return drawn
 
 
 def moved(pixels: np.ndarray, most: int, key: Key) -> np.ndarray:

@@ -15,7 +15,8 @@ import sentencepiece
 import transformers
 
 from regard.errors import BadFileError, RegardError
-from regard.inputs import charsmap, pieces, sentence_piece
+from regard.inputs import charsmap, languages, pieces, sentence_piece
+from regard.inputs.marks import Marks
 from regard.inputs.tokenizer import Tokenizer
 
 PLAIN = ["Hello world, it isn't 3.14!", "明月几时有？把酒问青天。", "a b", "The quick brown fox.", "Émile l'été", "x"]
@@ -154,6 +155,11 @@ def test_m2m_100_looks_pieces_up_and_names_the_language(tmp_path):
     for text in odd.texts():
         assert ours.encode(text) == theirs.encode(text, split_special_tokens=True), text
     assert ours.encode("a")[0] == theirs.get_lang_id("zh")
+    assert len(languages.known(ours)) == len(languages.M2M_100)
+    other, marks = languages.between(ours, Marks(start=ours.eos), "fr", "de")
+    theirs.src_lang = "fr"
+    assert other.encode("Hello world") == theirs.encode("Hello world")
+    assert marks == Marks(start=ours.eos, first=theirs.get_lang_id("de"))
 
 
 @pytest.mark.parametrize(
@@ -167,6 +173,11 @@ def test_languages_stand_where_fairseq_put_them(tmp_path, cls, language, last):
     known = pieces.languages.MBART if last else pieces.languages.NLLB
     own = theirs.GetPieceSize() + 1 + known.index(language)
     assert ours.mask == theirs.GetPieceSize() + 1 + len(known) == ours.size - 1
+    assert list(languages.known(ours)) == known
+    other, marks = languages.between(ours, Marks(start=own if last else ours.eos), known[0], known[1])
+    first = theirs.GetPieceSize() + 1
+    assert marks == (Marks(start=first + 1) if last else Marks(start=ours.eos, first=first + 1))
+    assert other.encode("Hello")[-1 if last else 0] == first
     for text in PLAIN:
         cut = [number + 1 if number > 2 else 3 for number in theirs.encode(text)]
         assert ours.encode(text) == ([*cut, 2, own] if last else [own, *cut, 2])

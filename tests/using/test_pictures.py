@@ -155,3 +155,36 @@ def test_without_a_processor_nobody_guesses(tmp_path: Path, picture: Path) -> No
     folder = vit(tmp_path / "vit")
     with pytest.raises(BadFileError, match="missing"):
         list(pictures.predict(bundle.load(folder), [tmp_path / "missing.png"]))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_colours_are_drawn_as_the_reference_draws_them(tmp_path: Path, picture: Path) -> None:
+    """A whole image, and the lower half of one; each pixel in the colour that its number stands for."""
+    sizes = {"n_embd": 21, "n_layer": 2, "n_head": 3, "n_inner": 17}
+    model = transformers.ImageGPTForCausalImageModeling(
+        transformers.ImageGPTConfig(vocab_size=6, n_positions=36, **sizes)
+    )
+    palette = np.array([[-1, -1, -1], [1, 1, 1], [0.5, -0.5, 0], [-0.2, 0.9, -1], [0.1, 0.1, 0.7]])
+    processor = transformers.ImageGPTImageProcessorPil(clusters=palette.tolist(), size={"height": 6, "width": 6})
+    folder = saved(tmp_path / "igpt", model, processor)
+    told = {"do_sample": False, "max_length": 37, "eos_token_id": None, "pad_token_id": 0}
+    half = processor(Image.open(picture), return_tensors="pt")["input_ids"][:, :18]
+    for given, start in ((None, []), (str(picture), half[0].tolist())):
+        expected = model.generate(torch.tensor([[5, *start]]), **told)[0, 1:].numpy()
+        out = tmp_path / "drawn.png"
+        prompt = [] if given is None else ["--prompt", given]
+        assert run(["generate", str(folder), "--greedy", "--out", str(out), *prompt, "--device", "cpu"]) == 0
+        shown = np.asarray(Image.open(out)).reshape(36, 3)
+        assert np.abs(shown - np.rint((palette[expected] + 1) * 127.5)).max() <= 1
+        assert given is None or shown[:18].tolist() == np.rint((palette[start] + 1) * 127.5).astype(int).tolist()
+
+
+def test_colours_without_a_palette_are_refused(tmp_path: Path, capsys) -> None:
+    config = transformers.ImageGPTConfig(vocab_size=6, n_positions=36, n_embd=6, n_layer=1, n_head=2)
+    transformers.ImageGPTForCausalImageModeling(config).save_pretrained(tmp_path / "igpt")
+    assert run(["generate", str(tmp_path / "igpt"), "--out", str(tmp_path / "x.png"), "--device", "cpu"]) == 1
+    assert "preprocessor_config.json" in capsys.readouterr().err and not (tmp_path / "x.png").exists()
+    assert run(["generate", str(tmp_path / "igpt"), "--device", "cpu"]) == 2
+    assert "--out" in capsys.readouterr().err
+    assert run(["generate", str(tmp_path / "igpt"), "--out", "x.png", "--top-p", "0.5", "--no-repeat", "3"]) == 2
+    assert "top_p, no_repeat" in capsys.readouterr().err

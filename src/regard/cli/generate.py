@@ -80,7 +80,6 @@ def command(
     target_language: str | None, **decoding: Any,
 ) -> None:  # fmt: skip
     settings = _settings(draft, **decoding)
-    prompts = prompts or _lines()
     for name in (model, *([draft] if draft else [])):
         ready(name, yes=yes)
     from regard import bundle
@@ -91,6 +90,7 @@ def command(
     if _paints(loaded, out, guidance):
         _paint(loaded, model, prompts, settings, out, guidance)
         return
+    prompts = prompts or _lines()
     loaded = between(loaded, source_language, target_language)
     drawing = any(decoding[name] is not None for name in (*DRAWN, "contrast"))
     if loaded.task == "seq2seq" and not drawing and settings.beams == settings.drawn == 1:
@@ -106,7 +106,9 @@ def command(
 
 def _paints(loaded: Bundle, out: str | None, guidance: float | None) -> bool:
     """Whether the model makes images; one that does not has no use for what they need."""
-    if loaded.task == "text-to-image":
+    from regard.tasks.image_text import draws
+
+    if loaded.task == "text-to-image" or (draws(loaded) and guidance is None):
         return True
     for name, value in (("--out", out), ("--guidance", guidance)):
         if value is not None:
@@ -117,18 +119,39 @@ def _paints(loaded: Bundle, out: str | None, guidance: float | None) -> bool:
 def _paint(
     loaded: Bundle, model: str, prompts: Sequence[str], settings: Settings, out: str | None, guidance: float | None
 ) -> None:
-    """A PNG of ``settings.samples`` images for each prompt, a row each; in the place of one of them alone, all."""
+    """A PNG of ``settings.samples`` images for each prompt, a row each; in the place of one of them alone, all. Of a
+    model that knows colours alone a prompt is an image, whose upper half is kept; it also draws without one."""
     from regard.generate.pictures import Paint
-    from regard.tasks.image_text import paint, sheet
+    from regard.tasks.image_text import draw, draws, paint, sheet
 
     if out is None:
         raise Mistake("cli_generate.image_where")
-    texts = [prompt for prompt in prompts for _ in range(settings.samples)]
+    colours = draws(loaded)
+    given = prompts or ((None,) if colours else tuple(_lines()))
+    texts: list[Any] = [prompt for prompt in given for _ in range(settings.samples)]
     strength = 1.0 if guidance is None else guidance
+    _heeded(settings)
     how = Paint(temperature=settings.temperature, top_k=settings.top_k, guidance=strength, seed=settings.seed)
-    sheet(paint(loaded, texts, how), Path(out), most=settings.samples if settings.samples > 1 else 8)
+    made = (draw if colours else paint)(loaded, texts, how)
+    sheet(made, Path(out), most=settings.samples if settings.samples > 1 else 8)
     document = {"model": model, "settings": to_dict(how), "texts": list(prompts), "out": out}
     answer(document, lambda screen: screen.print(say("cli_generate.painted", count=len(texts), out=out), markup=False))
+
+
+def _heeded(settings: Settings) -> None:
+    """Raise a Mistake for what an image would be drawn without: most ways to decode are for texts."""
+    kept = {name: getattr(settings, name) for name in ("temperature", "top_k", "samples", "seed", "max_tokens")}
+    usual = Settings(**kept)
+    parts = [(settings, usual), (settings.rules, usual.rules), (settings.search, usual.search)]
+    nested = ("rules", "search")
+    given = [
+        field.name
+        for mine, theirs in parts
+        for field in fields(mine)
+        if field.name not in nested and getattr(mine, field.name) != getattr(theirs, field.name)
+    ]
+    if given:
+        raise Mistake("cli_generate.of_texts", names=", ".join(given))
 
 
 def _settings(

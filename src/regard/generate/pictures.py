@@ -1,4 +1,4 @@
-"""Images written code by code after a text."""
+"""Images written code by code after a text, or colour by colour."""
 
 from __future__ import annotations
 
@@ -54,6 +54,23 @@ def codes(model: Any, texts: Sequence[Sequence[int]], settings: Paint) -> Tensor
             return torch.stack(made, 1).view(len(texts), rows, columns)
         newest = made[-1].repeat(2) if guided else made[-1]
         logits = reader.read(newest.unsqueeze(1) + model.first)[:, 0]
+
+
+@torch.no_grad()
+def colours(model: Any, beginnings: Sequence[Sequence[int]], settings: Paint) -> Tensor:
+    """(beginnings, context) the numbers of an image's colours, row by row: those it begins with, and what the model
+    goes on with (Chen et al. 2020, figure 1). Every beginning is of one length."""
+    prompts = [[model.config.start, *beginning] for beginning in beginnings]
+    count = model.config.context
+    reader = CachedReader(model, prompts, None, count)
+    random = [Random(f"{settings.seed} {number}") for number in range(len(prompts))]
+    made = [torch.tensor(prompts)[:, 1:]]
+    logits = reader.start()
+    for left in range(count - made[0].shape[1], 0, -1):
+        made.append(_chosen(logits, random, settings).unsqueeze(1))
+        if left > 1:
+            logits = reader.read(made[-1])[:, 0]
+    return torch.cat(made, 1)
 
 
 def images(model: Any, texts: Sequence[Sequence[int]], settings: Paint) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from regard import models
 from regard.errors import RegardError, need
-from regard.generate.pictures import Paint, images
+from regard.generate.pictures import Paint, colours, images
 from regard.generate.settings import Settings
 from regard.tasks.base import device_of, evaluating, probabilities
 from regard.tasks.pictures import prepared
@@ -82,6 +84,24 @@ def paint(bundle: Bundle, texts: Sequence[str], settings: Paint) -> Tensor:
     with evaluating(bundle.model):
         found = images(bundle.model, rows, settings)
     return ((found.float().cpu() + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
+def draws(bundle: Bundle) -> bool:
+    """Whether the model writes images colour by colour (ImageGPT)."""
+    return bundle.task == "causal-lm" and models.reads(bundle.family) == ("image",)
+
+
+def draw(bundle: Bundle, begun: Sequence[Any], settings: Paint) -> Tensor:
+    """An image (begun, height, width, 3) uint8 for each of ``begun``: a picture whose upper half is kept and whose
+    lower half the model draws, or None for a whole one. Pictures and None are not mixed."""
+    side, palette = isqrt(bundle.model.config.context), getattr(bundle.processor, "settings", None)
+    if palette is None or palette.clusters is None or side * side != bundle.model.config.context:
+        raise RegardError("tasks.no_colours", family=bundle.family)
+    beginnings = [[] if one is None else prepared(bundle, one).numbers[0, : side // 2 * side].tolist() for one in begun]
+    with evaluating(bundle.model):
+        found = colours(bundle.model, beginnings, settings)
+    shown = ((torch.tensor(palette.clusters) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return shown[found.cpu()].unflatten(1, (side, side))
 
 
 def sheet(pictures: Tensor, path: Path, *, most: int = 8, scale: int = 1) -> None:

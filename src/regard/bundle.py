@@ -95,7 +95,7 @@ class Bundle:
     @property
     def context(self) -> int:
         """The longest input in tokens. Raises RegardError for a model that reads no text."""
-        if "text" not in models.reads(self.family):
+        if "text" not in models.reads(self.family, self.model.config):
             raise RegardError("inputs.reads_no_text", family=self.family)
         return self.model.config.context
 
@@ -160,7 +160,7 @@ def describe(path: str | os.PathLike[str]) -> Described:
 
 def _inputs(folder: Path, family: str, config: Any) -> tuple[Tokenizer, Processor | None]:
     """What the family reads: text needs a tokenizer, and what else it reads a processor."""
-    reads = models.reads(family)
+    reads = models.reads(family, config)
     processor = None if reads == ("text",) else processors.load(folder) or _implied(folder)
     if "text" not in reads and not tokenizer_files(folder):
         return cast(Tokenizer, NoTokenizer(family)), processor
@@ -312,9 +312,10 @@ def _usual(model: Any) -> str:
     if hasattr(model, "task"):
         return model.task
     head = getattr(model.config, "head", "language")
-    if models.reads(models.name_of(model.config)) == ("image",) and head in _IMAGE_TASKS:
+    reads = models.reads(models.name_of(model.config), model.config)
+    if reads == ("image",) and head in _IMAGE_TASKS:
         return _IMAGE_TASKS[head]
-    if models.reads(models.name_of(model.config)) == ("audio",) and head in _SOUND_TASKS:
+    if reads == ("audio",) and head in _SOUND_TASKS:
         return _SOUND_TASKS[head]
     if head in _TASKS:
         return _TASKS[head]

@@ -19,7 +19,7 @@ class Row:
 
     architecture  the reference's class
     config        arguments of its config; ``base`` stands under every variant
-    variants      further cases by name: changed arguments, and perhaps another ``architecture`` or ``kind``
+    variants      further cases by name: changed arguments, and perhaps another ``architecture``, ``kind`` or ``unused``
     unused        parts of names of their tensors that are stored and that no number depends on
     fixed         parts of names of their tensors that hold constants and are not randomised
     pad           what stands in the places of padding, for a reference that looks for it
@@ -60,8 +60,12 @@ class Case:
 
     @property
     def config(self) -> dict[str, Any]:
-        changes = {key: value for key, value in self._changes.items() if key not in ("architecture", "kind")}
+        changes = {key: value for key, value in self._changes.items() if key not in ("architecture", "kind", "unused")}
         return {**self.row.config, **changes}
+
+    @property
+    def unused(self) -> Sequence[str]:
+        return self._changes.get("unused", self.row.unused)
 
     @property
     def writes_text(self) -> bool:

@@ -8,6 +8,7 @@ _SIZES = {"num_hidden_layers": DEPTH, "num_attention_heads": 3, "intermediate_si
 _WIDTH = {"projection_dim": 13}
 _TEXT = {**_SIZES, "vocab_size": VOCAB, "hidden_size": 21, "max_position_embeddings": 19}
 _IMAGE = {**_SIZES, "hidden_size": 33, "num_hidden_layers": 3, "image_size": 35, "patch_size": 7}
+CLASSES = 7
 END = VOCAB - 1  # the token that ends a text: the largest, as the oldest files have it
 
 CLIP = Row(
@@ -23,17 +24,24 @@ CLIP = Row(
             "text_config": {**_TEXT, **_WIDTH, "eos_token_id": 2, "hidden_act": "gelu"},
             "vision_config": {**_IMAGE, **_WIDTH, "hidden_act": "gelu", "patch_size": 5},
         },
+        "classify": {
+            "architecture": "CLIPForImageClassification",
+            "num_labels": CLASSES,
+            "unused": ("vision_model.post_layernorm",),
+        },
     },
 )
 CLIP_TEXT = Row(
     model_type="clip_text_model",
     architecture="CLIPTextModelWithProjection",
     config={**_TEXT, **_WIDTH, "eos_token_id": END},
+    variants={"pool": {"architecture": "CLIPTextModel"}},
 )
 CLIP_VISION = Row(
     model_type="clip_vision_model",
     architecture="CLIPVisionModelWithProjection",
     config={**_IMAGE, **_WIDTH},
+    variants={"pool": {"architecture": "CLIPVisionModel"}},
 )
 SIGLIP = Row(
     model_type="siglip",
@@ -44,8 +52,23 @@ SIGLIP = Row(
     },
     variants={
         "narrow": {"text_config": {**_TEXT, "projection_size": 33, "hidden_act": "gelu"}, "vision_config": _IMAGE},
+        "classify": {
+            "architecture": "SiglipForImageClassification",
+            "num_labels": CLASSES,
+            "unused": ("vision_model.head", "vision_use_head"),
+        },
+        "bare": {
+            "architecture": "SiglipForImageClassification",
+            "vision_config": {**_IMAGE, "vision_use_head": False},
+        },
     },
 )
+SIGLIP_TEXT = Row(
+    model_type="siglip_text_model",
+    architecture="SiglipTextModel",
+    config={**_TEXT, "projection_size": 13, "pad_token_id": 1},
+)
+SIGLIP_VISION = Row(model_type="siglip_vision_model", architecture="SiglipVisionModel", config=_IMAGE)
 _BERT = {**_SIZES, "vocab_size": VOCAB, "hidden_size": 21, "max_position_embeddings": 29}
 _BERT |= {"bos_token_id": 2, "sep_token_id": 9, "eos_token_id": 9, "pad_token_id": 0}
 BLIP = Row(
@@ -95,7 +118,7 @@ VISION_ENCODER_DECODER = Row(
     unused=("pooler",),
 )
 CAPTIONS = (BLIP, VISION_ENCODER_DECODER)
-PAIRS = (CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP)
+PAIRS = (CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP, SIGLIP_TEXT, SIGLIP_VISION)
 
 
 def cases(*rows: Row) -> list[Case]:

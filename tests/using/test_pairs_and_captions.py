@@ -119,6 +119,56 @@ def test_texts_and_images_as_vectors_of_one_space(tmp_path: Path, picture: Path)
     assert image_text.pictured(str(picture)) and not image_text.pictured("not there.png")
 
 
+def classifier(folder: Path, kind: Any) -> Path:
+    """Without a tokenizer, as those of images alone are."""
+    vision = {**SIZES, "image_size": 20, "patch_size": 5}
+    labels = {"id2label": {0: "cat", 1: "dog", 2: "hen"}, "label2id": {"cat": 0, "dog": 1, "hen": 2}}
+    config = kind.config_class(vision_config=vision, text_config={"num_hidden_layers": 1}, **labels)
+    processor = transformers.CLIPImageProcessorPil(size={"shortest_edge": 20}, crop_size={"height": 20, "width": 20})
+    if kind is transformers.SiglipForImageClassification:
+        processor = transformers.SiglipImageProcessorPil(size={"height": 20, "width": 20})
+    return saved(folder, kind(config), processor, processor)
+
+
+@pytest.mark.parametrize("kind", [transformers.CLIPForImageClassification, transformers.SiglipForImageClassification])
+def test_a_tower_under_a_classifier(tmp_path: Path, picture: Path, kind: Any, capsys: Any) -> None:
+    folder = classifier(tmp_path / "classifier", kind)
+    found = told("predict", str(folder), str(picture), capsys=capsys)
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, use_fast=False, backend="pil")
+    reference, given = kind.from_pretrained(folder), processor(Image.open(picture), return_tensors="pt")
+    states: list[torch.Tensor] = []
+    reference.classifier.register_forward_pre_hook(lambda _, inputs: states.append(inputs[0][0]))
+    with torch.no_grad():
+        shares = reference(**given).logits[0].softmax(-1)
+    for name, share in zip(("cat", "dog", "hen"), shares.tolist(), strict=True):
+        assert found["probabilities"][name] == pytest.approx(share, abs=1e-5)
+    vector = told("embed", str(folder), str(picture), capsys=capsys)["vector"]
+    assert_close(torch.tensor(vector), torch.nn.functional.normalize(states[0], dim=-1))
+    loaded = bundle.load(folder)
+    assert loaded.task == "image-classification" and loaded.labels == ("cat", "dog", "hen")
+    bundle.save(tmp_path / "again", loaded)
+    assert told("predict", str(tmp_path / "again"), str(picture), capsys=capsys) == found
+
+
+def test_towers_alone_as_vectors(tmp_path: Path, picture: Path, capsys: Any) -> None:
+    """One that reads no text needs no tokenizer, and one that reads no images no processor."""
+    whole = transformers.CLIPModel.from_pretrained(clip(tmp_path / "clip"))
+    text, image = tmp_path / "text", tmp_path / "image"
+    whole.text_model.save_pretrained(text)
+    transformers.BertTokenizer.from_pretrained(tmp_path / "clip").save_pretrained(text)
+    whole.vision_model.save_pretrained(image)
+    transformers.CLIPImageProcessorPil.from_pretrained(tmp_path / "clip").save_pretrained(image)
+    tokens = transformers.BertTokenizer.from_pretrained(text)(["a cat"], return_tensors="pt").input_ids
+    with torch.no_grad():
+        expected = [whole.text_model(tokens).pooler_output]
+        expected += [whole.vision_model(pixels(image, transformers.CLIPImageProcessorPil, picture)).pooler_output]
+    for folder, given, other in zip((text, image), ("a cat", str(picture)), expected, strict=True):
+        vector = told("embed", str(folder), given, capsys=capsys)["vector"]
+        assert_close(torch.tensor(vector), torch.nn.functional.normalize(other[0], dim=-1))
+    assert run(["embed", str(text), str(picture), "--device", "cpu"]) == 1
+    assert run(["embed", str(image), "a cat", "--device", "cpu"]) == 1
+
+
 def test_a_caption_is_the_references(tmp_path: Path, picture: Path, capsys: Any) -> None:
     folder = blip(tmp_path / "blip")
     seen = pixels(folder, transformers.BlipImageProcessorPil, picture)

@@ -46,7 +46,7 @@ def command(
     from regard.tasks.vectors import vectors
 
     loaded = bundle.load(model, **chosen(device, "float32", threads))
-    if loaded.processor is not None and (loaded.task.startswith("image-") or loaded.task == image_text.CONTRAST):
+    if (loaded.processor is not None and loaded.task.startswith("image-")) or loaded.task == image_text.CONTRAST:
         if pool is not None or context is not None:
             raise Mistake("cli_embed.of_images")
         of = image_text if loaded.task == image_text.CONTRAST else pictures

@@ -41,7 +41,9 @@ def _family(name: str) -> dict[str, Any]:
     types = [one for one in models.model_types() if models.of_type(one) == name]
     told = getattr(models.family(name), "HEADS", {})
     tables = told.values() if told and all(isinstance(one, dict) for one in told.values()) else [told]
-    heads = dict.fromkeys(str(head) for table in tables for head in dict(table).values())
+    heads = dict.fromkeys(
+        str(head[-1] if isinstance(head, tuple) else head) for table in tables for head in dict(table).values()
+    )
     return {"family": name, "model_types": types, "heads": list(heads), "reads": list(models.reads(name))}
 
 

@@ -77,7 +77,7 @@ def compare(path: str | os.PathLike[str], tolerance: float = TOLERANCE) -> Besid
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
     transformers: Any = need("transformers", "bench")
     ours = bundles.load(path)
-    reads = models.reads(ours.family)
+    reads = models.reads(ours.family, ours.model.config)
     if reads not in _GIVEN:
         raise RegardError("doctor.beside.reads", family=ours.family, reads=", ".join(reads))
     assert ours.folder is not None

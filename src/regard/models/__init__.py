@@ -72,6 +72,8 @@ _FAMILIES = {
     "regard_vq": "vq",
     "roberta": "roberta",
     "siglip": "siglip",
+    "siglip_text_model": "siglip",
+    "siglip_vision_model": "siglip",
     "t5": "t5",
     "vision-encoder-decoder": "vision_encoder_decoder",
     "vit": "vit",
@@ -99,10 +101,11 @@ def family(name: str) -> ModuleType:
     return importlib.import_module(f"regard.models.{name}")
 
 
-def reads(name: str) -> tuple[str, ...]:
+def reads(name: str, config: Any = None) -> tuple[str, ...]:
     """What a family's models are given: "text", "image", "audio", an encoder's first; its file says so (READS) unless
-    it is text alone."""
-    return getattr(family(name), "READS", ("text",)) if name else ("text",)  # one in training bears no name yet
+    it is text alone, and the ``config`` of a model that is given less."""
+    usual = getattr(family(name), "READS", ("text",)) if name else ("text",)  # one in training bears no name yet
+    return getattr(config, "reads", usual)
 
 
 def read(name: str, data: Mapping[str, Any], where: str) -> Any:

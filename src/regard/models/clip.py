@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard import heads
-from regard.config import Problem, between, verify
+from regard.config import Problem, between
 from regard.models import pairs, shared, vision
 from regard.weights import foreign
-from regard.weights.table import Table, rows, with_endings
+from regard.weights.table import Drop, Table, rows, with_endings
 
 READS = pairs.READS
 
@@ -39,61 +39,66 @@ _TEXT, _IMAGE = Text(), Image()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
-    """width: features of the space that both share. scale: the first logarithm of what cosines are multiplied by. A
-    model may have one tower alone."""
+class Config(pairs.Both):
+    """width: features of the space that both share. scale: the first logarithm of what cosines are multiplied by."""
 
     text: Text | None = _TEXT
     image: Image | None = _IMAGE
     width: int = 512
     scale: float = 2.6592
 
-    def __post_init__(self) -> None:
-        verify(self)
-
     def check(self) -> Iterator[Problem]:
+        yield from super().check()
         yield from shared.check_sizes(self, "width")
         yield from between(self, -20.0, 20.0, "scale")
-        if self.text is None and self.image is None:
-            yield "text", "models.no_tower", {}
-
-    @property
-    def depth(self) -> int:
-        """Layers of both towers."""
-        return sum(side.depth for side in (self.text, self.image) if side is not None)
-
-    @property
-    def context(self) -> int:
-        """The longest text in tokens."""
-        return 0 if self.text is None else self.text.context
-
-    @property
-    def vocab(self) -> int | None:
-        """Tokens there are."""
-        return None if self.text is None else self.text.vocab
 
 
 def build(config: Config) -> Any:
-    from regard.models.towers import Towers
+    from regard.models.towers import Tower, Towers
 
-    text = None if config.text is None else _text(config.text, config.width)
-    image = None if config.image is None else _image(config.image, config.width)
+    if config.head == "classify" and config.image is not None:
+        return Tower(config, _image(config.image, _classifier(config.image, len(config.labels))))
+    text = None if config.text is None else _text(config.text, config)
+    image = None if config.image is None else _image(config.image, _seen(config.image, config))
     head = None if text is None or image is None else heads.Pairs(config.scale)
     return Towers(config, text=text, image=image, head=head, fill=None)
 
 
-def _text(config: Text, width: int) -> Any:
-    head = pairs.vector(heads.Pool(config.dim, "last"), project=(config.dim, width))
-    return pairs.text(config, head, causal=True)
+def _text(side: Text, config: Config) -> Any:
+    head = pairs.vector(heads.Pool(side.dim, "last"), project=_project(side, config))
+    return pairs.text(side, head, causal=True)
 
 
-def _image(config: Image, width: int) -> Any:
-    pool = heads.Pool(config.dim, "first")
-    head = pairs.vector(pool, norm=vision.norm(config), project=(config.dim, width))
-    return pairs.image(config, head, first=1, bias=False, embed_norm=vision.norm(config))
+def _image(side: Image, head: Any) -> Any:
+    return pairs.image(side, head, first=1, bias=False, embed_norm=vision.norm(side))
+
+
+def _seen(side: Image, config: Config) -> Any:
+    return pairs.vector(heads.Pool(side.dim, "first"), norm=vision.norm(side), project=_project(side, config))
+
+
+def _classifier(side: Image, count: int) -> Any:
+    """On the mean of the patches, which no norm is put on."""
+    return heads.Classify(heads.Pool(side.dim, "rest"), side.dim, count)
+
+
+def _project(side: Text | Image, config: Config) -> tuple[int, int] | None:
+    return None if config.head == "pool" else (side.dim, config.width)
 
 
 initialise = pairs.initialise
+
+
+def _unused(value: float) -> Any:
+    """The norm of a class token that a classifier does not look at: stored by their library, and asked by nothing."""
+    import torch
+
+    def made(model: Any) -> Any:
+        config = model.config
+        return torch.full((config.image.dim,), value) if config.head == "classify" else None
+
+    return made
+
 
 TABLE = Table(
     rows=(
@@ -106,7 +111,10 @@ TABLE = Table(
             vision_model.pre_layrnorm         image.embed.norm
             vision_model.post_layernorm       image.head.norm
         """, ".weight", ".bias"),
+        Drop("vision_model.post_layernorm.weight", _unused(1.0)),
+        Drop("vision_model.post_layernorm.bias", _unused(0.0)),
     ),
+    parts=pairs.PARTS,
 )  # fmt: skip
 
 TEXT = pairs.text_fields(
@@ -122,28 +130,38 @@ FIELDS = foreign.Fields(
     harmless=pairs.UNUSED,
     default={"projection_dim": 512, "logit_scale_init_value": 2.6592},
 )
-HEADS = {"CLIPModel": "clip", "CLIPTextModelWithProjection": "clip_text_model"}
-HEADS |= {"CLIPVisionModelWithProjection": "clip_vision_model"}
-_SECTIONS = ("text_config", "text_config_dict", "vision_config", "vision_config_dict")
+HEADS: pairs.Heads = {
+    "CLIPModel": ("clip", "pairs"),
+    "CLIPForImageClassification": ("clip", "classify"),
+    "CLIPTextModelWithProjection": ("clip_text_model", "pairs"),
+    "CLIPTextModel": ("clip_text_model", "pool"),
+    "CLIPVisionModelWithProjection": ("clip_vision_model", "pairs"),
+    "CLIPVisionModel": ("clip_vision_model", "pool"),
+}
 _ACT, _WIDTH = "quick_gelu", "projection_dim"
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
-    kind = data.get("model_type", "clip")
-    usual = next((name for name, one in HEADS.items() if one == kind), "CLIPModel")
-    shared.foreign_head(data, {name: one for name, one in HEADS.items() if one == kind}, usual, where)
-    if kind == "clip_text_model":
-        text = foreign.config(Text, pairs.text_values(data, where, TEXT, _ACT, _WIDTH), where, TEXT)
-        return foreign.config(Config, {"width": data.get(_WIDTH, 512), "text": text, "image": None}, where, FIELDS)
-    if kind == "clip_vision_model":
-        image = foreign.config(Image, pairs.image_values(data, where, IMAGE, _ACT, _WIDTH), where, IMAGE)
-        return foreign.config(Config, {"width": data.get(_WIDTH, 512), "text": None, "image": image}, where, FIELDS)
-    values = FIELDS.read(data, where, understood=frozenset(_SECTIONS))
-    text, image = (pairs.section(data, key, where) for key in ("text_config", "vision_config"))
-    values["text"] = foreign.config(Text, pairs.text_values(text, where, TEXT, _ACT, _WIDTH), where, TEXT)
-    values["image"] = foreign.config(Image, pairs.image_values(image, where, IMAGE, _ACT, _WIDTH), where, IMAGE)
-    return foreign.config(Config, values, where, FIELDS)
+    kind, head = pairs.asked(data, HEADS, where)
+    if kind == "clip":
+        values = FIELDS.read(data, where, understood=pairs.SECTIONS)
+        text, image = (pairs.section(data, key, where) for key in ("text_config", "vision_config"))
+        values["labels"] = foreign.labels(data, where) if head == "classify" else ()
+    else:
+        values = {"width": data.get(_WIDTH, 512)}
+        text, image = (data if name in kind else None for name in ("text", "vision"))
+    values["text"] = None if text is None else _read_text(text, where)
+    values["image"] = None if image is None else _read_image(image, where)
+    return foreign.config(Config, {**values, "head": head}, where, FIELDS)
+
+
+def _read_text(data: Mapping[str, Any], where: str) -> Text:
+    return foreign.config(Text, pairs.text_values(data, where, TEXT, _ACT, _WIDTH), where, TEXT)
+
+
+def _read_image(data: Mapping[str, Any], where: str) -> Image:
+    return foreign.config(Image, pairs.image_values(data, where, IMAGE, _ACT, _WIDTH), where, IMAGE)
 
 
 def write(config: Config) -> dict[str, Any]:
@@ -151,9 +169,4 @@ def write(config: Config) -> dict[str, Any]:
     width = {_WIDTH: config.width}
     text = None if config.text is None else pairs.written(config.text, TEXT, "clip_text_model", _ACT) | width
     image = None if config.image is None else pairs.written(config.image, IMAGE, "clip_vision_model", _ACT) | width
-    if text is None or image is None:
-        made = text or image or {}
-    else:
-        made = FIELDS.write(config) | {"model_type": "clip", "text_config": text, "vision_config": image}
-    name = next(name for name, kind in HEADS.items() if kind == made["model_type"])
-    return made | {"architectures": [name]}
+    return pairs.described(config, HEADS, FIELDS.write(config), (text, image), "clip")

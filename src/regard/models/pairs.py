@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from regard import embed, heads, layers
 from regard.config import Problem, at_least, between, verify
@@ -15,6 +15,7 @@ from regard.weights.layouts import single
 from regard.weights.table import Drop, Row, rows, with_endings
 
 READS = ("text", "image")
+Head = Literal["pairs", "pool", "classify"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +83,53 @@ class Image(Side):
         return self.image[0] // self.patch, self.image[1] // self.patch
 
 
+@dataclass(frozen=True, kw_only=True)
+class Both:
+    """A model may have one tower alone. head: "pairs" for vectors of one space, "pool" for a tower's own, "classify"
+    for the ``labels`` of images, of which a text tower may be described that is not there."""
+
+    text: Text | None = None
+    image: Image | None = None
+    head: Head = "pairs"
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        if self.text is None and self.image is None:
+            yield "text", "models.no_tower", {}
+        if self.head == "pool" and self.text is not None and self.image is not None:
+            yield "head", "models.one_of", {"names": "text, image"}
+        if self.head == "classify" and self.image is None:
+            yield "image", "models.no_tower", {}
+        if self.head == "classify" and len(self.labels) < 2:
+            yield "labels", "models.labels", {}
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """What there is a tower for."""
+        both = {"text": None if self.head == "classify" else self.text, "image": self.image}
+        return tuple(name for name, side in both.items() if side is not None)
+
+    @property
+    def depth(self) -> int:
+        """Layers of all towers."""
+        return sum(getattr(self, name).depth for name in self.reads)
+
+    @property
+    def context(self) -> int:
+        """The longest text in tokens; without texts, the tokens of an image."""
+        if self.text is not None and "text" in self.reads:
+            return self.text.context
+        return 0 if self.image is None else self.image.grid[0] * self.image.grid[1]
+
+    @property
+    def vocab(self) -> int | None:
+        """Tokens there are."""
+        return self.text.vocab if self.text is not None and "text" in self.reads else None
+
+
 def text(config: Text, head: Any, *, causal: bool) -> Any:
     """The tower for texts under ``head``, its norm at the end."""
     tokens = embed.Tokens(config.vocab, config.dim, positions=embed.Learned(config.context, config.dim))
@@ -134,6 +182,7 @@ NAMES: tuple[Row | Drop, ...] = (
     *with_endings("text_model.final_layer_norm              text.stack.norm", ".weight", ".bias"),
     *with_endings(_SIDES.format(side="text", ours="text"), ".weight", ".bias"),
     *with_endings(_SIDES.format(side="vision", ours="image"), ".weight", ".bias"),
+    *with_endings("classifier                               image.head.out", ".weight", ".bias"),
     Drop("text_model.embeddings.position_ids"),
     Drop("vision_model.embeddings.position_ids"),
 )  # fmt: skip
@@ -158,6 +207,31 @@ def image_fields(**default: Any) -> foreign.Fields:
     same = {**_SIDE, "num_channels": "channels", "patch_size": "patch"}
     usual = {"attention_dropout": 0.0, "num_channels": 3, **default}
     return foreign.Fields(same=same, harmless=UNUSED, default=usual)
+
+
+SECTIONS = frozenset({"text_config", "text_config_dict", "vision_config", "vision_config_dict"})
+PARTS = ("text_model.", "vision_model.")  # which the files of one tower may leave out
+Heads = Mapping[str, tuple[str, Head]]  # their class -> their model type, and our head
+
+
+def asked(data: Mapping[str, Any], known: Heads, where: str) -> tuple[str, Head]:
+    """The model type and the head of a file; of its model type's classes the first is the usual one."""
+    kind = data.get("model_type", next(iter(known.values()))[0])
+    heads = {name: head for name, (one, head) in known.items() if one == kind}
+    return kind, shared.foreign_head(data, heads, next(iter(heads), ""), where)
+
+
+def described(config: Both, known: Heads, made: Mapping[str, Any], sides: tuple[Any, Any], family: str) -> Any:
+    """A file of these ``sides``' settings: one tower's alone, or both and what is ``made`` of the model; with how it is
+    called."""
+    text, image = sides
+    alone = (image if text is None else text) if config.head != "classify" and None in sides else None
+    whole = {"text_config": text, "vision_config": image}
+    made = alone or {**made, **{key: one for key, one in whole.items() if one is not None}}
+    kind = alone["model_type"] if alone else family
+    name = next(name for name, one in known.items() if one == (kind, config.head))
+    named = foreign.with_labels(config.labels) if config.labels else {}
+    return {**made, "model_type": kind, "architectures": [name], **named}
 
 
 def section(data: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:

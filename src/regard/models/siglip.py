@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from regard import heads, layers
-from regard.config import Problem, at_least, verify
+from regard.config import Problem, at_least
 from regard.models import encoder, pairs, shared, vision
 from regard.weights import foreign
 from regard.weights.layouts import Under
-from regard.weights.table import Fused, Table, rows, with_endings
+from regard.weights.table import Drop, Fused, Table, rows, with_endings
 
 READS = pairs.READS
 
@@ -42,52 +42,49 @@ _TEXT, _IMAGE = Text(), Image()
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(pairs.Both):
     """pad: the token that texts are filled up with."""
 
-    text: Text = _TEXT
-    image: Image = _IMAGE
+    text: Text | None = _TEXT
+    image: Image | None = _IMAGE
     pad: int = 1
 
-    def __post_init__(self) -> None:
-        verify(self)
-
     def check(self) -> Iterator[Problem]:
-        if self.width != self.image.dim:
-            yield "text", "models.one_space", {"text": self.width, "image": self.image.dim}
-        if not 0 <= self.pad < self.text.vocab:
+        yield from super().check()
+        if self.head == "pairs" and self.reads != READS:
+            yield "head", "models.no_tower", {}
+        wide = None if self.text is None else _width(self.text)
+        if self.reads == READS and self.image is not None and wide != self.image.dim:
+            yield "text", "models.one_space", {"text": wide, "image": self.image.dim}
+        if self.text is not None and not 0 <= self.pad < self.text.vocab:
             yield "pad", "config.between", {"least": 0, "most": self.text.vocab - 1}
 
-    @property
-    def width(self) -> int:
-        """Features of the space that both share."""
-        return self.text.dim if self.text.width is None else self.text.width
 
-    @property
-    def depth(self) -> int:
-        """Layers of both towers."""
-        return self.text.depth + self.image.depth
-
-    @property
-    def context(self) -> int:
-        """The length in tokens of every text."""
-        return self.text.context
-
-    @property
-    def vocab(self) -> int:
-        """Tokens there are."""
-        return self.text.vocab
+def _width(side: Text) -> int:
+    """Features of the space that both share."""
+    return side.dim if side.width is None else side.width
 
 
 def build(config: Config) -> Any:
-    from regard.models.towers import Towers
+    from regard.models.towers import Tower, Towers
 
-    project = (config.text.dim, config.width)
-    head = pairs.vector(heads.Pool(config.text.dim, "last"), project=project, bias=True)
-    text = pairs.text(config.text, head, causal=False)
-    image = pairs.image(config.image, pairs.vector(_pool(config.image)), norm=vision.norm(config.image))
+    if config.head == "classify" and config.image is not None:
+        pool = heads.Pool(config.image.dim, "mean")
+        return Tower(config, _image(config.image, heads.Classify(pool, config.image.dim, len(config.labels))))
+    text = None if config.text is None else _text(config.text)
+    image = None if config.image is None else _image(config.image, pairs.vector(_pool(config.image)))
     # The first values of the paper, section 3.3: a factor of 10, and nearly every pair judged not to belong together.
-    return Towers(config, text=text, image=image, head=heads.SigmoidPairs(2.3026, -10.0), fill=config.pad)
+    head = None if text is None or image is None else heads.SigmoidPairs(2.3026, -10.0)
+    return Towers(config, text=text, image=image, head=head, fill=config.pad)
+
+
+def _text(side: Text) -> Any:
+    head = pairs.vector(heads.Pool(side.dim, "last"), project=(side.dim, _width(side)), bias=True)
+    return pairs.text(side, head, causal=False)
+
+
+def _image(side: Image, head: Any) -> Any:
+    return pairs.image(side, head, norm=vision.norm(side))
 
 
 def _pool(config: Image) -> Any:
@@ -98,21 +95,29 @@ def _pool(config: Image) -> Any:
 
 initialise = pairs.initialise
 
+_POOL = (
+    *with_endings("""
+        vision_model.head.attention.out_proj        image.head.pool.attention.o
+        vision_model.head.layernorm                 image.head.pool.block.feed_forward_before
+        vision_model.head.mlp.fc1                   image.head.pool.block.feed_forward.up
+        vision_model.head.mlp.fc2                   image.head.pool.block.feed_forward.down
+    """, ".weight", ".bias"),
+    *rows("vision_model.head.probe                      image.head.pool.query", Under(2)),
+    *rows("vision_model.head.attention.in_proj_weight   image.head.pool.attention.{q,k,v}.weight", Fused()),
+    *rows("vision_model.head.attention.in_proj_bias     image.head.pool.attention.{q,k,v}.bias", Fused()),
+)  # fmt: skip
 TABLE = Table(
     rows=(
         *pairs.NAMES,
         *with_endings("""
-            text_model.head                                 text.head.project
-            vision_model.post_layernorm                     image.stack.norm
-            vision_model.head.attention.out_proj            image.head.pool.attention.o
-            vision_model.head.layernorm                     image.head.pool.block.feed_forward_before
-            vision_model.head.mlp.fc1                       image.head.pool.block.feed_forward.up
-            vision_model.head.mlp.fc2                       image.head.pool.block.feed_forward.down
+            text_model.head                             text.head.project
+            vision_model.post_layernorm                 image.stack.norm
         """, ".weight", ".bias"),
-        *rows("vision_model.head.probe                      image.head.pool.query", Under(2)),
-        *rows("vision_model.head.attention.in_proj_weight   image.head.pool.attention.{q,k,v}.weight", Fused()),
-        *rows("vision_model.head.attention.in_proj_bias     image.head.pool.attention.{q,k,v}.bias", Fused()),
+        *_POOL,
+        # A classifier does not look at what the pool finds, though its files may have it.
+        *(Drop(name) for one in _POOL for name in one.theirs),
     ),
+    parts=pairs.PARTS,
 )  # fmt: skip
 
 TEXT = pairs.text_fields(
@@ -124,32 +129,51 @@ IMAGE = pairs.image_fields(
     layer_norm_eps=1e-6,
 )  # fmt: skip
 FIELDS = foreign.Fields(same={}, harmless=pairs.UNUSED)
-HEADS = {"SiglipModel": "contrast"}
-_SECTIONS = frozenset({"text_config", "text_config_dict", "vision_config", "vision_config_dict"})
+HEADS: pairs.Heads = {
+    "SiglipModel": ("siglip", "pairs"),
+    "SiglipForImageClassification": ("siglip", "classify"),
+    "SiglipTextModel": ("siglip_text_model", "pool"),
+    "SiglipVisionModel": ("siglip_vision_model", "pool"),
+}
 _ACT = "gelu_pytorch_tanh"
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
-    shared.foreign_head(data, HEADS, "SiglipModel", where)
-    values = FIELDS.read(data, where, understood=_SECTIONS)
-    text, image = (pairs.section(data, key, where) for key in ("text_config", "vision_config"))
-    if image.get("vision_use_head", True) is not True:
-        shared.refuse("vision_use_head", image["vision_use_head"], (True,), where)
-    found = pairs.text_values(text, where, TEXT, _ACT, "projection_size")
-    found["width"] = text.get("projection_size")
-    found["width"] = None if found["width"] == found["dim"] else found["width"]
-    values["text"] = foreign.config(Text, found, where, TEXT)
-    found = pairs.image_values(image, where, IMAGE, _ACT, "vision_use_head")
-    values["image"] = foreign.config(Image, found, where, IMAGE)
-    values["pad"] = text.get("pad_token_id", 1)
+    kind, head = pairs.asked(data, HEADS, where)
+    values: dict[str, Any] = {"head": head}
+    if kind == "siglip":
+        values |= FIELDS.read(data, where, understood=pairs.SECTIONS)
+        text, image = (pairs.section(data, key, where) for key in ("text_config", "vision_config"))
+        values["labels"] = foreign.labels(data, where) if head == "classify" else ()
+    else:
+        text, image = (data if name in kind else None for name in ("text", "vision"))
+    values["text"] = None if text is None else _read_text(text, where)
+    values["image"] = None if image is None else _read_image(image, head, where)
+    values["pad"] = 1 if text is None else text.get("pad_token_id", 1)
     return foreign.config(Config, values, where, FIELDS)
+
+
+def _read_text(data: Mapping[str, Any], where: str) -> Text:
+    found = pairs.text_values(data, where, TEXT, _ACT, "projection_size")
+    width = data.get("projection_size")
+    return foreign.config(Text, {**found, "width": None if width == found["dim"] else width}, where, TEXT)
+
+
+def _read_image(data: Mapping[str, Any], head: pairs.Head, where: str) -> Image:
+    pooled = data.get("vision_use_head", True)
+    if pooled is not True and (head != "classify" or pooled is not False):  # to a classifier it is one
+        shared.refuse("vision_use_head", pooled, (True,), where)
+    return foreign.config(Image, pairs.image_values(data, where, IMAGE, _ACT, "vision_use_head"), where, IMAGE)
 
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    text = pairs.written(config.text, TEXT, "siglip_text_model", _ACT)
-    text |= {"projection_size": config.width, "pad_token_id": config.pad}
-    image = pairs.written(config.image, IMAGE, "siglip_vision_model", _ACT) | {"vision_use_head": True}
-    named = {"model_type": "siglip", "architectures": ["SiglipModel"]}
-    return FIELDS.write(config) | named | {"text_config": text, "vision_config": image}
+    text = image = None
+    if config.text is not None:
+        text = pairs.written(config.text, TEXT, "siglip_text_model", _ACT)
+        text |= {"projection_size": _width(config.text), "pad_token_id": config.pad}
+    if config.image is not None:
+        image = pairs.written(config.image, IMAGE, "siglip_vision_model", _ACT)
+        image |= {"vision_use_head": config.head != "classify"}
+    return pairs.described(config, HEADS, FIELDS.write(config), (text, image), "siglip")

@@ -1,4 +1,5 @@
-"""A stack for texts and a stack for images whose vectors share a space, or one of the two. No family."""
+"""A stack for texts and a stack for images whose vectors share a space, or one of the two; or that for images under a
+head of its own. No family."""
 
 from __future__ import annotations
 
@@ -71,3 +72,31 @@ class Towers(nn.Module):
         lengths = [len(text) for text in cut]
         filled = [[*text, *[0] * (max(lengths) - len(text))] for text in cut]
         return torch.tensor(filled, device=device), Context.padded(lengths, device)
+
+
+class Tower(nn.Module):
+    """The tower for images alone, under a head that says something of them."""
+
+    text = None
+
+    def __init__(self, config: Any, image: Transformer) -> None:
+        super().__init__()
+        self.config, self.mask = config, image.mask
+        self.image = image
+
+    @property
+    def head(self) -> Any:
+        """What stands on the tower."""
+        return self.image.head
+
+    def forward(self, images: Tensor, context: Context | None = None) -> Tensor:
+        """What the head makes of images (B, C, height, width)."""
+        return self.image(images, context)
+
+    def hidden(self, images: Tensor, context: Context | None = None) -> Tensor:
+        """The tower's output (B, T, D)."""
+        return self.image.hidden(images, context)
+
+    def images(self, images: Tensor, context: Context | None = None) -> Tensor:
+        """A vector (B, D) for each image: what the head is given."""
+        return self.head.pool(self.hidden(images, context))

@@ -47,12 +47,15 @@ def predict(
 
 
 def vectors(bundle: Bundle, images: Sequence[Any], *, normalised: bool = True) -> Tensor:
-    """(images, D) float32: the first token of each, or the mean of the last map where there is none."""
+    """(images, D) float32: the first token of each, or the mean of the last map where there is none; of a tower what
+    its classifier is given."""
     found = []
     for image in images:
         x, context = _told(bundle, prepared(bundle, image))
         with evaluating(bundle.model):
-            if hasattr(bundle.model, "maps"):
+            if hasattr(bundle.model, "images"):
+                found.append(bundle.model.images(x, context)[0])
+            elif hasattr(bundle.model, "maps"):
                 found.append(bundle.model.maps(x, context)[-1].flatten(2).mean(2)[0])
             else:
                 found.append(bundle.model.hidden(x, context)[0, 0])

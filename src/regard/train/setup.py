@@ -225,7 +225,7 @@ def model_config(recipe: Recipe, tokenizer: Tokenizer, labels: tuple[str, ...], 
         found |= {} if base else {"mels": values.get("mels", recipe.task_settings.mels)}
     if "start" not in values:  # one that was trained before begins as it has learnt to
         found |= {"start": tokenizer.pad if tokenizer.bos is None else tokenizer.bos}
-    if labels and "head" not in known:
+    if labels and ("head" not in known or "image" in models.reads(family)):
         raise ConfigError("train.no_head", family=family, task=recipe.task_name)
     values |= {key: value for key, value in found.items() if key in known}
     if values["vocab"] < tokenizer.size:

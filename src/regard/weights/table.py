@@ -157,12 +157,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them. ``old``:
-    endings of names in older files -> what they became; ``begin``: beginnings of names in some files -> what they are
-    in others."""
+    """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them; so may each
+    of ``parts``, in the files of one part alone. ``old``: endings of names in older files -> what they became;
+    ``begin``: beginnings of names in some files -> what they are in others."""
 
     rows: tuple[Row | Tie | Drop | Past, ...]
     prefix: str = ""
+    parts: Names = ()
     old: Mapping[str, str] = field(default_factory=dict)
     begin: Mapping[str, str] = field(default_factory=dict)
 
@@ -198,8 +199,10 @@ def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: to
     """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
     parameters = _parameters(model)
     tensors = _Renamed(tensors, table.old, table.begin) if table.old or table.begin else tensors
-    prefix = table.prefix if any(name.startswith(table.prefix) for name in tensors.names()) else ""
-    rows = list(_expanded(table, model, prefix))
+    stored = tensors.names()
+    begins = [begin for begin in (table.prefix, *table.parts) if begin]
+    absent = tuple(begin for begin in begins if not any(name.startswith(begin) for name in stored))
+    rows = list(_expanded(table, model, absent))
     wrong = list(_faults(rows, tensors, parameters))
     if wrong:
         raise BadFileError("weights.mismatch", where=where, count=len(wrong), what=_listed(wrong))
@@ -249,7 +252,7 @@ def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
     """The model's parameters under their foreign names."""
     parameters = _parameters(model)
     made: dict[str, Tensor] = {}
-    for one in _expanded(table, model, table.prefix):
+    for one in _expanded(table, model):
         if isinstance(one, Row):
             stored = _op(one).theirs([parameters[name].detach() for name in one.ours])
             made |= {name: tensor.contiguous() for name, tensor in zip(one.theirs, stored, strict=True)}
@@ -268,21 +271,21 @@ def _op(one: Row) -> Op:
     return cast(Op, one.op)  # _expanded has made those that wait for a config
 
 
-def _expanded(table: Table, model: nn.Module, prefix: str) -> Iterator[Row | Tie | Drop]:
-    """The rows that concern this model, layer by layer; those about a head it does not have are left out. Where two
-    rows would fill one parameter, it is the first's."""
+def _expanded(table: Table, model: nn.Module, absent: Names = ()) -> Iterator[Row | Tie | Drop]:
+    """The rows that concern this model, layer by layer, without the beginnings that are ``absent``; those about a head
+    it does not have are left out. Where two rows would fill one parameter, it is the first's."""
     parameters = _parameters(model)
     filled: set[str] = set()
     layers = 1 + max((int(part) for name in parameters for part in name.split(".") if part.isdigit()), default=-1)
     for one in table.rows:
         if isinstance(one, Past):
-            yield _at(Drop(one.theirs), layers, table.prefix, prefix)
+            yield _at(Drop(one.theirs), layers, absent)
             continue
         if isinstance(one, Row) and one.when is not None and not one.when(model.config):
             continue
         text = one.theirs if isinstance(one, Row) else (one.theirs,)
         for layer in range(layers if any("*" in name for name in text) else 1):
-            made = _at(one, layer, table.prefix, prefix)
+            made = _at(one, layer, absent)
             if not isinstance(made, Row):
                 yield made
             elif all(name in parameters and name not in filled for name in made.ours):
@@ -297,10 +300,10 @@ def _numbered(names: Names, ours: Tensor) -> Iterator[str]:
         yield from (name.replace("#", str(number)) for number in range(len(ours))) if "#" in name else (name,)
 
 
-def _at(one: Row | Tie | Drop, layer: int, written: str, prefix: str) -> Row | Tie | Drop:
+def _at(one: Row | Tie | Drop, layer: int, absent: Names) -> Row | Tie | Drop:
     def theirs(name: str) -> str:
         name = name.replace("*", str(layer))
-        return prefix + name.removeprefix(written) if written and name.startswith(written) else name
+        return name.removeprefix(next((begin for begin in absent if name.startswith(begin)), ""))
 
     if isinstance(one, Tie):
         return Tie(theirs(one.theirs), theirs(one.first))

@@ -106,7 +106,9 @@ def test_no_text_ends_early_at_either_end(marked):
     folder, _ = marked
     loaded = bundle.load(folder)
     assert loaded.marks == Marks(ends=(EOS, TURN), first=FIRST, never=((15,), (51, 28), (33,)))
-    rules = Rules(min_tokens=12)
+    soon = generate(loaded, PROMPTS, Settings(temperature=0.0, max_tokens=20, rules=Rules(repetition=1.4)))
+    assert any(one.tokens[-1] == TURN and len(one.tokens) < 12 for one in soon)
+    rules = Rules(min_tokens=12, repetition=1.4)
     for one in generate(loaded, PROMPTS, Settings(temperature=0.0, max_tokens=20, rules=rules)):
         assert len(one.tokens) >= 12 and not {EOS, TURN} & set(one.tokens[:12])
 

@@ -147,6 +147,7 @@ DETR = Row(
             "activation_function": "gelu",
         },
         "narrow": {"backbone_config": {**_NETWORK, "downsample_in_bottleneck": True, "depths": [2, 1]}},
+        "auxiliary": {"auxiliary_loss": True},
     },
 )
 

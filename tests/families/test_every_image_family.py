@@ -113,7 +113,8 @@ def test_hidden_states(case: Case, twins: Twins) -> None:
                 heard = twins.model.maps(x)
             if case.row.model_type == "detr":
                 found = theirs(twins, x)
-                heard[-1] = twins.model.stack.norm(heard[-1])  # which the reference shows as the last state
+                for _ in range(1 + twins.model.config.auxiliary):
+                    heard[-1] = twins.model.stack.norm(heard[-1])  # which the reference shows as the last state
                 expected = (*found.encoder_hidden_states, *found.decoder_hidden_states)
         assert len(heard) == len(expected)
         for mine, other in zip(heard, expected, strict=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +17,12 @@ from regard.ops.losses import weighted_class_loss
 
 @dataclass(frozen=True, eq=False)
 class Guesses:
-    """logits (B, Q, classes + 1), the last being that there is nothing; boxes (B, Q, 4) as ``ops.boxes`` has them."""
+    """logits (B, Q, classes + 1), the last being that there is nothing; boxes (B, Q, 4) as ``ops.boxes`` has them.
+    earlier: those of the layers before the last, of a model whose layers all answer."""
 
     logits: Tensor
     boxes: Tensor
+    earlier: tuple[Guesses, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +47,8 @@ class Layers(nn.Module):
 
 
 class Detect(nn.Module):
-    """A class and a box from each of the last ``count`` tokens: (B, T, D) -> Guesses. of_class: what makes logits of a
-    token."""
+    """A class and a box from each of the last ``count`` tokens: (B, T, D) -> Guesses; and of what layers left in
+    ``context.side`` theirs. of_class: what makes logits of a token."""
 
     def __init__(self, dim: int, classes: int, count: int, of_class: nn.Module, weights: Weights) -> None:
         super().__init__()
@@ -55,13 +57,21 @@ class Detect(nn.Module):
         self.box = Layers(dim, 4, 3)
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Guesses:
+        side = {} if context is None or context.side is None else context.side
+        answers = [one for _, one in sorted(side.items()) if isinstance(one, Tensor)]
+        return replace(self._guessed(hidden), earlier=tuple(self._guessed(one) for one in answers[:-1]))
+
+    def _guessed(self, hidden: Tensor) -> Guesses:
         tokens = hidden[:, -self.count :]
         return Guesses(self.of_class(tokens), self.box(tokens).sigmoid())
 
     def loss(self, guesses: Guesses, targets: Sequence[Objects]) -> Tensor:
         """The weighted sum of: mean cross-entropy in nats over all guesses; distance and missing overlap of the boxes
-        that match an object, for each object of the batch. A mean, for what it is divided by follows from the
-        matching."""
+        that match an object, for each object of the batch; and as much of every layer's guesses, each matched by
+        itself (Carion et al. 2020, section 3.2). A mean, for what it is divided by follows from the matching."""
+        return torch.stack([self._loss(one, targets) for one in (guesses, *guesses.earlier)]).sum()
+
+    def _loss(self, guesses: Guesses, targets: Sequence[Objects]) -> Tensor:
         classes = torch.full(guesses.logits.shape[:2], self.classes, device=guesses.logits.device)
         found, wanted = [], []
         for row, target in enumerate(targets):

@@ -113,6 +113,19 @@ class Stack(nn.Module):
         return x if self.norm is None else self.norm(x)
 
 
+class NormedStack(Stack):
+    """A stack whose norm stands after each of its blocks, too, and which leaves what it makes of each in
+    ``context.side``, for a head that answers by every layer. x (B, T, D) -> (B, T, D)."""
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        assert self.norm is not None
+        for layer, block in enumerate(self.order):
+            x = self.norm(self.blocks[block](x, context.at(layer)))
+            if context.side is not None:
+                context.side[layer] = x
+        return self.norm(x)
+
+
 class MixedStack(Stack):
     """A stack whose output is a learned average of what goes into it and what comes out of each of its layers (Peters
     et al. 2018, eq. 1); its norm is left out of it. x (B, T, D) -> (B, T, D). mix (depth + 1,), before the softmax."""

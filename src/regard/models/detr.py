@@ -44,7 +44,8 @@ class Network:
 @dataclass(frozen=True, kw_only=True)
 class Config:
     """Sizes default to the published model. depth, heads and hidden are the encoder's; queries: how many objects can be
-    found; weights: of the loss's parts."""
+    found; weights: of the loss's parts. auxiliary: every layer of the decoder answers to the loss, and the norm at its
+    end then stands after each of them, as their library has it."""
 
     channels: int = 3
     network: Network = field(default_factory=Network)
@@ -61,6 +62,7 @@ class Config:
     attention_dropout: float = 0.0
     inner_dropout: float = 0.0
     weights: Weights = field(default_factory=Weights)
+    auxiliary: bool = False
     head: str = "detect"
     labels: tuple[str, ...] = ("0", "1")
 
@@ -113,13 +115,13 @@ def build(config: Config) -> Any:
         )
         for _ in range(config.decoder_depth)
     ]
-    count = len(config.labels)
+    count, kind = len(config.labels), layers.NormedStack if config.auxiliary else layers.Stack
     return Queried(
         config,
         embed=embed.FeatureMap(_network(config), config.network.widths[-1], dim, dropout=config.dropout),
         encoder=layers.Stack(encoder),
         queries=torch.nn.Parameter(torch.zeros(config.queries, dim)),
-        stack=layers.Stack(decoder, norm=layers.LayerNorm(dim)),
+        stack=kind(decoder, norm=layers.LayerNorm(dim)),
         head=heads.Detect(dim, count, config.queries, torch.nn.Linear(dim, count + 1), config.weights),
     )
 
@@ -216,11 +218,12 @@ FIELDS = foreign.Fields(
         "num_channels": "channels", "d_model": "dim", "encoder_layers": "depth", "encoder_attention_heads": "heads",
         "encoder_ffn_dim": "hidden", "decoder_layers": "decoder_depth", "decoder_attention_heads": "decoder_heads",
         "decoder_ffn_dim": "decoder_hidden", "num_queries": "queries", "dropout": "dropout",
-        "attention_dropout": "attention_dropout", "activation_dropout": "inner_dropout", **vision.WEIGHTS,
+        "attention_dropout": "attention_dropout", "activation_dropout": "inner_dropout",
+        "auxiliary_loss": "auxiliary", **vision.WEIGHTS,
     },
     only={
         "position_embedding_type": ("sine",), "dilation": (False,), "encoder_layerdrop": (0.0,),
-        "decoder_layerdrop": (0.0,), "auxiliary_loss": (False, True),
+        "decoder_layerdrop": (0.0,),
     },
     harmless=frozenset({
         "is_encoder_decoder", "init_std", "init_xavier_std", "use_pretrained_backbone", "mask_loss_coefficient",
@@ -230,7 +233,7 @@ FIELDS = foreign.Fields(
     default={
         "num_channels": 3, "d_model": 256, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048,
         "decoder_layers": 6, "decoder_attention_heads": 8, "decoder_ffn_dim": 2048, "num_queries": 100, "dropout": 0.1,
-        "attention_dropout": 0.0, "activation_dropout": 0.0, **vision.USUAL_WEIGHTS,
+        "attention_dropout": 0.0, "activation_dropout": 0.0, "auxiliary_loss": False, **vision.USUAL_WEIGHTS,
     },
 )  # fmt: skip
 HEADS = {"DetrForObjectDetection": "detect"}

@@ -110,8 +110,9 @@ class Queried(nn.Module):
         self.queries, self.stack, self.head = queries, stack, head
 
     def forward(self, x: Tensor, context: Context | None = None) -> Any:
-        """What the head makes of each query's answer."""
+        """What the head makes of each query's answer, and of what layers leave beside it."""
         context = _keyed(self, context)
+        context = replace(context, side={}) if context.side is None else context
         return self.head(self.hidden(x, context), context)
 
     def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
@@ -128,6 +129,7 @@ class Queried(nn.Module):
             memory=memory,
             memory_added=source.added,
             memory_mask=memory_mask(source, context),
+            side=context.side,
         ).open((len(memory), count), x.device)
         return self.stack(memory.new_zeros(len(memory), count, dim), asked)
 

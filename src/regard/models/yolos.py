@@ -77,7 +77,7 @@ FIELDS = vision.fields(
     same={
         "num_detection_tokens": "objects", "use_mid_position_embeddings": "again", **vision.WEIGHTS,
     },
-    harmless=frozenset({"auxiliary_loss"}),
+    only={"auxiliary_loss": (False,)},
     default={"num_detection_tokens": 100, "use_mid_position_embeddings": True, **vision.USUAL_WEIGHTS},
 )  # fmt: skip
 HEADS = {"YolosModel": "pool", "YolosForObjectDetection": "detect"}
@@ -91,4 +91,4 @@ def read(data: Mapping[str, Any], where: str) -> Config:
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
     made = vision.written(config, FIELDS, HEADS, "yolos")
-    return vision.whole(made) | {"image_size": list(config.image), "auxiliary_loss": False}
+    return vision.whole(made) | {"image_size": list(config.image)}

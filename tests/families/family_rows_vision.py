@@ -70,6 +70,22 @@ BEIT = Row(
             "layer_scale_init_value": 0.0,
             "use_mean_pooling": False,
         },
+        "segment": {
+            "architecture": "BeitForSemanticSegmentation",
+            "num_hidden_layers": 5,
+            "out_indices": [1, 3, 4, 5],
+            "auxiliary_channels": 11,
+            "auxiliary_num_convs": 2,
+            "auxiliary_concat_input": True,
+        },
+        "segment-alone": {
+            "architecture": "BeitForSemanticSegmentation",
+            "num_hidden_layers": 5,
+            "out_indices": [2, 3, 4, 5],
+            "use_auxiliary_head": False,
+            "use_mean_pooling": False,
+            "pool_scales": [1, 3],
+        },
     },
 )
 VIT_MAE = Row(

@@ -215,7 +215,7 @@ NOT_THE_MODELS = ("architectures", "_name_or_path", "dtype", "transformers_versi
 NOT_THE_MODELS += ("pad_token_id", "eos_token_id", "bos_token_id", "problem_type")
 
 
-def held(expected: dict, found: dict, unused: Sequence[str]) -> None:
+def held(expected: dict, found: dict, unused: Sequence[str] = ()) -> None:
     """Every setting that says something of the model is there again."""
     for key, value in expected.items():
         if isinstance(value, dict) and isinstance(found.get(key), dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -92,21 +93,34 @@ def test_what_is_where(tmp_path: Path, picture: Path, capsys) -> None:
     assert [one["label"] for one in found] == [LABELS[int(i)] for i in expected["labels"][order]]
 
 
-def test_what_each_pixel_is(tmp_path: Path, picture: Path, capsys) -> None:
-    model = transformers.SegformerForSemanticSegmentation(
+def segformer() -> Any:
+    return transformers.SegformerForSemanticSegmentation(
         transformers.SegformerConfig(
             hidden_sizes=[6, 8, 10, 12], depths=[1, 1, 1, 1], num_attention_heads=[1, 2, 2, 3], sr_ratios=[2, 1, 1, 1],
             decoder_hidden_size=7, **NAMED,
         )
     )  # fmt: skip
-    processor = transformers.SegformerImageProcessorPil(size={"height": 64, "width": 64})
-    folder = saved(tmp_path / "segformer", model, processor)
+
+
+def beit() -> Any:
+    sizes = {**SIZES, "num_hidden_layers": 4, "image_size": 64, "patch_size": 8, "use_relative_position_bias": True}
+    return transformers.BeitForSemanticSegmentation(
+        transformers.BeitConfig(**sizes, out_indices=[1, 2, 3, 4], auxiliary_channels=7, **NAMED)
+    )
+
+
+@pytest.mark.parametrize("make", [segformer, beit])
+def test_what_each_pixel_is(tmp_path: Path, picture: Path, make: Any, capsys) -> None:
+    model = make()
+    sizes = {"size": {"height": 64, "width": 64}, **({"do_center_crop": False} if make is beit else {})}
+    processor = getattr(transformers, "BeitImageProcessorPil" if make is beit else "SegformerImageProcessorPil")(
+        **sizes
+    )
+    folder = saved(tmp_path / "segmenter", model, processor)
     found = asked(folder, str(picture), "--out", str(tmp_path / "masks"), capsys=capsys)
     mask = np.array(Image.open(found["mask"]))
     with torch.no_grad():
-        outputs = transformers.SegformerForSemanticSegmentation.from_pretrained(folder)(
-            **processor(Image.open(picture), return_tensors="pt")
-        )
+        outputs = type(model).from_pretrained(folder)(**processor(Image.open(picture), return_tensors="pt"))
     (expected,) = processor.post_process_semantic_segmentation(outputs, target_sizes=[(37, 53)])
     assert mask.shape == (37, 53) and (mask == expected.numpy()).mean() > 0.999
     assert sum(found["shares"].values()) == pytest.approx(1.0)

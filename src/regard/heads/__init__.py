@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from regard.heads.segment import ClassifyMaps, LastMap, Segment
     from regard.heads.spectrum import Spectrum
     from regard.heads.tokens import Discriminate, Span, Tag
+    from regard.heads.unified import Aside, Unified
     from regard.heads.vocoder import Vocoder
     from regard.heads.weights import Weights
 
@@ -43,6 +44,8 @@ __all__ = [
     "ClassifyMaps",
     "LastMap",
     "Segment",
+    "Aside",
+    "Unified",
     "Layers",
     "Weights",
     "Deconvolved",
@@ -74,6 +77,8 @@ _WHERE = {
     "ClassifyMaps": "heads.segment",
     "LastMap": "heads.segment",
     "Segment": "heads.segment",
+    "Aside": "heads.unified",
+    "Unified": "heads.unified",
     "Layers": "heads.detect",
     "Weights": "heads.weights",
     "Taught": "heads.images",

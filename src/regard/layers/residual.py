@@ -112,6 +112,14 @@ class Stack(nn.Module):
             x = self.blocks[block](x, context.at(layer))
         return x if self.norm is None else self.norm(x)
 
+    def inputs(self, x: Tensor, context: Context, layers: Sequence[int]) -> list[Tensor]:
+        """What goes into each of these layers, which ascend; what stands after the last of them does not run."""
+        found = []
+        for layer, block in enumerate(self.order[: max(layers) + 1]):
+            found += [x] if layer in layers else []
+            x = self.blocks[block](x, context.at(layer)) if layer < max(layers) else x
+        return found
+
 
 class NormedStack(Stack):
     """A stack whose norm stands after each of its blocks, too, and which leaves what it makes of each in

@@ -163,6 +163,29 @@ class Pyramid(nn.Module):
         return made
 
 
+class Levels(nn.Module):
+    """One stack over the patches of an image, of which what goes into the layers ``taken`` is a map each:
+    ``head(maps)`` (Bao et al. 2021)."""
+
+    def __init__(self, config: Any, *, embed: Any, stack: Stack, head: nn.Module, taken: Sequence[int]) -> None:
+        super().__init__()
+        self.config, self.mask, self.taken = config, Mask(), tuple(taken)
+        self.embed, self.stack, self.head = embed, stack, head
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Any:
+        """What the head makes of the maps."""
+        context = _keyed(self, context)
+        return self.head(self.maps(x, context), context)
+
+    def maps(self, x: Tensor, context: Context | None = None) -> list[Tensor]:
+        """(B, D, rows, columns) of each layer, all of one grid."""
+        context = _opened(self.embed, x, _keyed(self, context))
+        grid = context.places().grid
+        assert grid is not None
+        found = self.stack.inputs(self.embed(x, context), context, self.taken)
+        return [one[:, self.embed.others :].mT.unflatten(2, grid) for one in found]  # the learned tokens stand first
+
+
 def _opened(embed: Any, x: Tensor, context: Context, mask: Mask | None = None) -> Context:
     """The context of a pass over x. What embeds other things than tokens says by its ``size(x)`` how many tokens it
     makes of them, (B, T), or by its ``places(x, context)`` also where they stand."""

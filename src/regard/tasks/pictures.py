@@ -91,9 +91,8 @@ def _detected(bundle: Bundle, guesses: Any, given: Pictures, *, least: float, **
     return {"objects": sorted(named, key=lambda one: -one["score"])}
 
 
-def _segmented(
-    bundle: Bundle, logits: Tensor, given: Pictures, *, out: Path | None, name: str, **_: Any
-) -> dict[str, Any]:
+def _segmented(bundle: Bundle, found: Any, given: Pictures, *, out: Path | None, name: str, **_: Any) -> dict[str, Any]:
+    logits = getattr(found, "logits", found)  # beside which there may be others, for a training
     labels = stretched(logits.float(), given.originals[0])[0].argmax(0).cpu()
     counts = torch.bincount(labels.flatten(), minlength=len(bundle.labels)) / labels.numel()
     shares = {bundle.labels[place]: float(counts[place]) for place in counts.argsort(descending=True) if counts[place]}

@@ -223,10 +223,10 @@ FIELDS = foreign.Fields(
     },
     only={
         "position_embedding_type": ("sine",), "dilation": (False,), "encoder_layerdrop": (0.0,),
-        "decoder_layerdrop": (0.0,),
+        "decoder_layerdrop": (0.0,), "is_encoder_decoder": (True, False),
     },
     harmless=frozenset({
-        "is_encoder_decoder", "init_std", "init_xavier_std", "use_pretrained_backbone", "mask_loss_coefficient",
+        "tie_word_embeddings", "init_std", "init_xavier_std", "use_pretrained_backbone", "mask_loss_coefficient",
         "dice_loss_coefficient", "num_hidden_layers", "max_position_embeddings", "scale_embedding",
         "classifier_dropout", "backbone_kwargs",
     }),
@@ -244,7 +244,7 @@ _NETWORK = foreign.Fields(
     },
     only={"hidden_act": ("relu",), "model_type": ("resnet",)},
     harmless=frozenset({
-        "layer_type", "num_channels", "out_features", "out_indices", "stage_names", "is_encoder_decoder",
+        "layer_type", "num_channels", "out_features", "out_indices", "stage_names", "tie_word_embeddings",
         "cross_attention_hidden_size", "sep_token_id",
     }),
     default={
@@ -303,7 +303,6 @@ def write(config: Config) -> dict[str, Any]:
             "model_type": "detr",
             "architectures": [shared.architecture(HEADS, config.head)],
             "activation_function": foreign.foreign_activation(config.activation),
-            "is_encoder_decoder": True,
             "use_timm_backbone": False,
             "use_pretrained_backbone": False,
             "backbone_config": {key: list(one) if isinstance(one, tuple) else one for key, one in inner.items()},

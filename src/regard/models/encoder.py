@@ -184,7 +184,7 @@ FIELDS = foreign.Fields(
         "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
     },
     only={"position_embedding_type": ("absolute",), "tie_word_embeddings": (True,)},
-    harmless=frozenset({"classifier_dropout", "is_encoder_decoder"}),
+    harmless=frozenset({"classifier_dropout"}),
     default={
         "layer_norm_eps": 1e-12, "hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1,
         "max_position_embeddings": 512,

@@ -83,7 +83,7 @@ FIELDS = foreign.Fields(
         "reorder_and_upcast_attn": (False, True),
     },
     harmless=frozenset({
-        "n_ctx", "embd_pdrop", "attn_pdrop", "is_encoder_decoder", "summary_type", "summary_use_proj",
+        "n_ctx", "embd_pdrop", "attn_pdrop", "summary_type", "summary_use_proj",
         "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
     }),
     default={

@@ -114,6 +114,7 @@ FIELDS = foreign.Fields(
         "upsample_rates": "rates", "upsample_kernel_sizes": "kernels", "resblock_kernel_sizes": "widths",
         "resblock_dilation_sizes": "dilations", "leaky_relu_slope": "slope", "normalize_before": "normed",
     },
+    harmless=frozenset({"tie_word_embeddings"}),
     default={
         "model_in_dim": 80, "sampling_rate": 16_000, "upsample_initial_channel": 512, "upsample_rates": (4, 4, 4, 4),
         "upsample_kernel_sizes": (8, 8, 8, 8), "resblock_kernel_sizes": (3, 7, 11),

@@ -90,7 +90,7 @@ FIELDS = foreign.Fields(
         "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,),
         "reorder_and_upcast_attn": (False, True), "tie_word_embeddings": (False,),
     },
-    harmless=frozenset({"embd_pdrop", "attn_pdrop", "is_encoder_decoder"}),
+    harmless=frozenset({"embd_pdrop", "attn_pdrop"}),
     default={
         "n_positions": 1024, "n_inner": None, "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1,
     },

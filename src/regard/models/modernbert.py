@@ -198,7 +198,7 @@ FIELDS = foreign.Fields(
     harmless=frozenset({
         "initializer_cutoff_factor", "classifier_dropout", "deterministic_flash_attn", "sparse_prediction",
         "sparse_pred_ignore_index", "reference_compile", "repad_logits_with_grad", "layer_norm_eps",
-        "is_encoder_decoder", "sliding_window",
+        "sliding_window",
     }),
     default={
         "norm_eps": 1e-5, "embedding_dropout": 0.0, "attention_dropout": 0.0, "mlp_dropout": 0.0,

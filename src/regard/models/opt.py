@@ -113,7 +113,7 @@ FIELDS = foreign.Fields(
         "enable_bias": "bias",
     },
     only={"layer_norm_elementwise_affine": (True,)},
-    harmless=frozenset({"attention_dropout", "activation_dropout", "layerdrop", "init_std", "is_encoder_decoder"}),
+    harmless=frozenset({"attention_dropout", "activation_dropout", "layerdrop", "init_std"}),
     default={
         "dropout": 0.1, "tie_word_embeddings": True, "word_embed_proj_dim": None, "do_layer_norm_before": True,
         "enable_bias": True,

@@ -192,7 +192,7 @@ _SIDE = {
     "layer_norm_eps": "eps", "attention_dropout": "attention_dropout",
 }  # fmt: skip
 UNUSED = frozenset({
-    "initializer_factor", "dropout", "is_encoder_decoder", "tie_word_embeddings", "cross_attention_hidden_size",
+    "initializer_factor", "dropout", "tie_word_embeddings", "cross_attention_hidden_size",
 })  # fmt: skip
 
 

@@ -195,7 +195,7 @@ FIELDS = foreign.Fields(
     },
     only={"tie_word_embeddings": (False,), "is_decoder": (False, True)},
     harmless=frozenset({
-        "axial_norm_std", "chunk_size_lm_head", "classifier_dropout", "is_encoder_decoder", "num_hidden_layers",
+        "axial_norm_std", "chunk_size_lm_head", "classifier_dropout", "num_hidden_layers",
         "intermediate_size", "attention_probs_dropout_prob", "num_chunks_before", "num_chunks_after",
         "type_vocab_size", "sinusoidal_pos_embds",
     }),

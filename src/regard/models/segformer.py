@@ -167,7 +167,7 @@ FIELDS = foreign.Fields(
     },
     only={"num_encoder_blocks": (STAGES,), "reshape_last_stage": (True,)},
     # layer_norm_eps: their library has it and uses another.
-    harmless=frozenset({"layer_norm_eps", "is_encoder_decoder", "image_size", "downsampling_rates"}),
+    harmless=frozenset({"layer_norm_eps", "image_size", "downsampling_rates", "tie_word_embeddings"}),
     default={
         "num_channels": 3, "hidden_sizes": (32, 64, 160, 256), "depths": (2, 2, 2, 2),
         "num_attention_heads": (1, 2, 5, 8), "patch_sizes": (7, 3, 3, 3), "strides": (4, 2, 2, 2),

@@ -315,7 +315,7 @@ FIELDS = foreign.Fields(
         "mask_time_selection", "no_mask_channel_overlap", "no_mask_time_overlap", "tdnn_dim", "tdnn_kernel",
         "tdnn_dilation", "xvector_output_dim", "num_ctc_classes", "processor_class", "gradient_checkpointing",
         "freeze_feat_extract_train", "replace_prob", "hidden_dropout_prob", "target_glu", "untie_final_proj",
-        "is_encoder_decoder", "adapter_kernel_size", "adapter_stride", "num_adapter_layers",
+        "tie_word_embeddings", "adapter_kernel_size", "adapter_stride", "num_adapter_layers",
     }),
     only={"add_adapter": (False,)},
     default={

@@ -227,6 +227,7 @@ FIELDS = foreign.Fields(
         "speech_decoder_postnet_units": "last_width", "speech_decoder_postnet_kernel": "last_kernel",
         "speech_decoder_postnet_dropout": "last_dropout", "decoder_start_token_id": "start", "pad_token_id": "pad",
     },
+    only={"is_encoder_decoder": (True, False)},
     # Those of what hears speech, which one that speaks does not have, and of its training.
     harmless=frozenset({
         "conv_dim", "conv_kernel", "conv_stride", "conv_bias", "feat_extract_norm", "feat_extract_activation",
@@ -234,7 +235,7 @@ FIELDS = foreign.Fields(
         "apply_spec_augment", "mask_time_prob", "mask_time_length", "mask_time_min_masks", "mask_feature_prob",
         "mask_feature_length", "mask_feature_min_masks", "scale_embedding", "encoder_layerdrop", "decoder_layerdrop",
         "use_guided_attention_loss", "guided_attention_loss_num_heads", "guided_attention_loss_sigma",
-        "guided_attention_loss_scale", "is_encoder_decoder", "tie_word_embeddings", "max_length",
+        "guided_attention_loss_scale", "tie_word_embeddings", "max_length",
     }),
     default={
         "vocab_size": 81, "max_text_positions": 450, "max_speech_positions": 4000, "hidden_size": 768,
@@ -264,5 +265,4 @@ def write(config: Config) -> dict[str, Any]:
         "model_type": "speecht5",
         "architectures": ["SpeechT5ForTextToSpeech"],
         "hidden_act": foreign.foreign_activation(config.activation),
-        "is_encoder_decoder": True,
     }

@@ -165,7 +165,7 @@ FIELDS = foreign.Fields(
         "num_attention_heads": "heads", "intermediate_size": "hidden", "layer_norm_eps": "eps", "qkv_bias": "bias",
         "hidden_dropout_prob": "dropout", "attention_probs_dropout_prob": "attention_dropout",
     },
-    harmless=frozenset({"is_encoder_decoder"}),
+    harmless=frozenset({"tie_word_embeddings"}),
     default={
         "num_channels": 3, "patch_size": 16, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
         "intermediate_size": 3072, "layer_norm_eps": 1e-12, "qkv_bias": True, "hidden_dropout_prob": 0.0,

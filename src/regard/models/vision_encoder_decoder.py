@@ -262,7 +262,7 @@ TROCR = foreign.Fields(
         "cross_attention_hidden_size": "memory", "pad_token_id": "pad",
     },
     only={"is_decoder": (True,), "add_cross_attention": (True, False)},
-    harmless=frozenset({"decoder_layerdrop", "init_std", "classifier_dropout", "is_encoder_decoder"}),
+    harmless=frozenset({"decoder_layerdrop", "init_std", "classifier_dropout"}),
     default={
         "vocab_size": 50_265, "max_position_embeddings": 512, "d_model": 1024, "decoder_layers": 12,
         "decoder_attention_heads": 16, "decoder_ffn_dim": 4096, "dropout": 0.1, "attention_dropout": 0.0,

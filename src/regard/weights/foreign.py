@@ -32,6 +32,7 @@ HARMLESS = frozenset({
 # What every family accepts at one value only.
 ONLY: Mapping[str, tuple[Any, ...]] = {
     "is_decoder": (False,),
+    "is_encoder_decoder": (False,),  # an encoder-decoder says otherwise
     "add_cross_attention": (False,),
     "tie_encoder_decoder": (False,),
     "pruned_heads": ({},),

@@ -220,7 +220,8 @@ def _bert(path: Path, settings: Mapping[str, Any]) -> tokenizers.Tokenizer:
 
 
 def _gpt2(folder: Path) -> tokenizers.Tokenizer:
-    """vocab.json and merges.txt (at their first publication: encoder.json and vocab.bpe): byte-level BPE."""
+    """vocab.json and merges.txt (at their first publication: encoder.json and vocab.bpe): byte-level BPE, or one whose
+    words have ends."""
     names = [("vocab.json", "encoder.json"), ("merges.txt", "vocab.bpe")]
     there = [next((name for name in pair if (folder / name).is_file()), None) for pair in names]
     vocab_file, merge_file = (name and limits.member(folder, name) for name in there)

@@ -12,14 +12,14 @@ import torch
 from regard import bundle, models
 from regard.bundle import Bundle
 from regard.cli.main import run
-from regard.doctor import beside
+from regard.doctor import beside, given
 from regard.errors import MissingPackage, RegardError
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Context, Key
 from regard.models.anatomy import examine
 
 PUBLISHED = Path(__file__).parents[1] / "families"
-TEXTS = [*beside.TEXTS, "a quiet film", "今天天气很好"] * 5
+TEXTS = [*given.TEXTS, "a quiet film", "今天天气很好"] * 5
 SIZES = {"dim": 24, "depth": 2, "hidden": 37, "context": 80}
 TINY = {
     "bert": {**SIZES, "heads": 2},
@@ -49,7 +49,7 @@ def test_ours_equals_the_reference_layer_by_layer(family, tokenizer, tmp_path, c
     folder = tiny(family, tokenizer, tmp_path)
     assert run(["verify", str(folder), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["within"] and told["inputs"] == len(beside.TEXTS) and "transformers" in told["reference"]
+    assert told["within"] and told["inputs"] == len(given.TEXTS) and "transformers" in told["reference"]
     names = [row["name"] for row in told["rows"]]
     config = bundle.describe(folder).config
     depth = getattr(config, "decoder_depth", config.depth)

@@ -4,38 +4,29 @@
     found.rows, found.worst, found.within
 
 The reference is `transformers`, if it is installed; it reads the same folder, offline, and no code out of it. What is
-given to both goes by what the model reads: a new kind of input is one function in `_GIVEN`.
+given to both goes by what the model reads (``doctor.given``).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from regard import bundle as bundles
-from regard import models
-from regard.bundle import Bundle
+from regard.doctor import given
 from regard.errors import RegardError, need
-from regard.layers import Context
-from regard.models.transformer import EncoderDecoder
+from regard.models.transformer import Pyramid
 from regard.weights.gguf.container import is_gguf
 
 TOLERANCE = 1e-4  # of the layer's largest number: rounding in float32, over some tens of layers
-TEXTS = (
-    "The quick brown fox isn't tired: it runs 3.14 miles, then sleeps.",
-    "床前明月光，疑是地上霜。举头望明月，低头思故乡。",
-    "def f(x):\n    return x + 1  # naïve café",
-)
-LONGEST = 64  # tokens of a text
-SIDES = ("encoder", "stack")
 
 
 @dataclass(frozen=True)
@@ -77,22 +68,19 @@ def compare(path: str | os.PathLike[str], tolerance: float = TOLERANCE) -> Besid
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1")
     transformers: Any = need("transformers", "bench")
     ours = bundles.load(path)
-    reads = models.reads(ours.family, ours.model.config)
-    if reads not in _GIVEN:
-        raise RegardError("doctor.beside.reads", family=ours.family, reads=", ".join(reads))
     assert ours.folder is not None
     theirs = _reference(transformers, ours.folder)
-    pairs = list(_GIVEN[reads](ours))
+    pairs = given.pairs(ours)
     heard: dict[str, Row] = {}
     silent = False
     with torch.no_grad():
-        for inputs, run in pairs:
+        for pair in pairs:
             with listening(ours.model) as states:
-                output = run()
-            expected = theirs(**inputs, output_hidden_states=True)
-            layers = list(_layers(states, expected))
+                found = given.outputs(pair.run())
+            expected = pair.ask(theirs, pair.inputs)
+            layers = list(_layers(states, expected.states))
             silent |= not layers
-            for name, own, other in [*layers, ("output", output, _output(expected))]:
+            for name, own, other in [*layers, *_results(found, states, expected)]:
                 heard[name] = _worse(heard.get(name), _row(name, own, other))
     version = f"{type(theirs).__name__}, transformers {transformers.__version__}"
     return Beside(reference=version, inputs=len(pairs), rows=tuple(heard.values()), tolerance=tolerance, silent=silent)
@@ -118,75 +106,63 @@ def _reference(transformers: Any, folder: Path) -> Any:
         raise RegardError("doctor.beside.reference", folder=folder, why=lines[0][:200].rstrip(".")) from error
 
 
-Given = Iterator[tuple[dict[str, Any], Callable[[], Tensor]]]
-
-
-def _text(ours: Bundle) -> Given:
-    """Each text alone, so that nothing depends on padding; a decoder over an encoder is given the next one."""
-    rows = [ours.tokenizer.encode(text, context=min(LONGEST, ours.context)) for text in TEXTS]
-    rows = [[number for number in row if number < ours.model.config.vocab] or [0] for row in rows]
-    for place, row in enumerate(rows):
-        tokens = torch.tensor([row])
-        inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-        if isinstance(ours.model, EncoderDecoder):
-            target = torch.tensor([rows[(place + 1) % len(rows)]])
-            yield {**inputs, "decoder_input_ids": target}, lambda x=tokens, y=target: ours.model(x, y)
-        elif ours.task == "choice":
-            grouped = {name: one.unsqueeze(0) for name, one in inputs.items()}
-            yield grouped, lambda x=tokens: ours.model(x, Context())
-        else:
-            yield inputs, lambda x=tokens: ours.model(x, Context())
-
-
-def _image(ours: Bundle) -> Given:
-    """Pixels drawn from a seed, of the size that the model was made for."""
-    size = ours.model.config.image
-    height, width = size if isinstance(size, tuple) else (size, size)
-    generator = torch.Generator().manual_seed(7)
-    for _ in range(2):
-        pixels = torch.randn(1, ours.model.config.channels, height, width, generator=generator)
-        yield {"pixel_values": pixels}, lambda x=pixels: ours.model(x, Context())
-
-
-_GIVEN: dict[tuple[str, ...], Callable[[Bundle], Given]] = {("text",): _text, ("image",): _image}
-
-
 @contextmanager
 def listening(model: Any) -> Iterator[dict[str, list[Tensor]]]:
-    """What goes into the first block of each stack, and comes out of each; the last as the stack gives it."""
+    """What goes into the first block of each stack, comes out of each, and comes out of the whole: past its norm."""
     heard: dict[str, list[Tensor]] = {}
     handles = []
-    for side in SIDES:
-        stack = getattr(model, side, None)
-        if stack is None or not hasattr(stack, "blocks"):
-            continue
+    for side, stack in given.stacks(model):
         states = heard[side] = []
         handles.append(stack.register_forward_pre_hook(lambda _, inputs, into=states: into.append(inputs[0])))
         for block in stack.blocks:
             handles.append(block.register_forward_hook(lambda _, inputs, out, into=states: into.append(out)))
-        handles.append(stack.register_forward_hook(lambda _, inputs, out, into=states: into.__setitem__(-1, out)))
+        handles.append(stack.register_forward_hook(lambda _, inputs, out, into=states: into.append(out)))
+    if isinstance(model, Pyramid):
+        for number, stage in enumerate(model.stages):
+            states = heard[f"stage.{number}"] = []
+            handles.append(
+                cast(Any, stage)["stack"].register_forward_hook(lambda _, inputs, out, into=states: into.append(out))
+            )
     yield heard
     for handle in handles:
         handle.remove()
 
 
-def _layers(heard: dict[str, list[Tensor]], expected: Any) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """(name, ours, theirs) of each layer, where both have as many."""
-    names = {"encoder": ("encoder_hidden_states",), "stack": ("decoder_hidden_states", "hidden_states")}
+def _layers(heard: dict[str, list[Tensor]], expected: given.States) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(name, ours, theirs) of each layer, where both have as many. The last one some references show before the
+    stack's norm, some behind it: the one that is meant is the nearer."""
     for side, states in heard.items():
-        theirs = next((one for name in names[side] if (one := getattr(expected, name, None)) is not None), None)
-        if theirs is None or len(theirs) != len(states):
+        if side.startswith("stage."):
+            number, maps = int(side.removeprefix("stage.")), expected.get("stack", ())
+            if number < len(maps):
+                yield side, states[-1].mT.reshape(maps[number].shape), maps[number]
             continue
-        for number, (own, other) in enumerate(zip(states, theirs, strict=True)):
+        theirs = expected.get(side, ())
+        if len(theirs) != len(states) - 1:
+            continue
+        for number, (own, other) in enumerate(zip(states, theirs, strict=False)):
+            if number == len(theirs) - 1 and _away(states[-1], other) < _away(own, other):
+                own = states[-1]
             if own.shape == other.shape:
                 yield f"{side}.{'in' if not number else number - 1}", own, other
 
 
-def _output(expected: Any) -> Tensor:
-    for name in ("logits", "pooler_output", "last_hidden_state"):
-        if getattr(expected, name, None) is not None:
-            return getattr(expected, name)
-    return torch.stack((expected.start_logits, expected.end_logits), -1)
+def _away(own: Tensor, other: Tensor) -> float:
+    return float((own - other).abs().max()) if own.shape == other.shape else float("inf")
+
+
+def _results(
+    found: dict[str, Tensor], heard: dict[str, list[Tensor]], expected: given.Shown
+) -> Iterator[tuple[str, Tensor, Tensor]]:
+    """(name, ours, theirs) of the outputs. A reference without a head shows its last states: ours are held against
+    them, whatever our model makes of them."""
+    for name, other in expected.outputs.items():
+        if name != "states":
+            yield name, found[name], other
+            continue
+        last = heard["stack"][-1] if heard.get("stack") else None
+        own = found["output"] if last is None or last.shape != other.shape else last
+        yield "output", own, other
 
 
 def _row(name: str, own: Tensor, other: Tensor) -> Row:

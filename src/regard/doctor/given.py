@@ -125,8 +125,8 @@ def _pixels(config: Any, generator: torch.Generator, count: int = 2) -> list[Ten
 
 
 def _image(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:
-    model, config = ours.model, getattr(ours.model.config, "image", None)
-    config = config if isinstance(ours.model, Tower) else ours.model.config
+    model = ours.model
+    config: Any = model.config.image if isinstance(model, Tower) else model.config
     if not hasattr(config, "channels"):  # every pixel is the number of its colour
         length = min(LONGEST, config.context)
         for _ in range(2):

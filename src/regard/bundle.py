@@ -44,6 +44,7 @@ CONFIG = "config.json"
 PACKAGE = "package:"
 _TASKS = {
     "classify": "classification",
+    "follows": "classification",
     "pool": "embedding",
     "encoder": "embedding",
     "score": "scoring",

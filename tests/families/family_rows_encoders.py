@@ -39,7 +39,12 @@ BERT = Row(
     architecture="BertForMaskedLM",
     kind="encoder",
     config=_SIZES,
-    variants=heads("Bert", pool={"architecture": "BertModel"}, relu={"hidden_act": "relu"}),
+    variants=heads(
+        "Bert",
+        pool={"architecture": "BertModel"},
+        relu={"hidden_act": "relu"},
+        follows={"architecture": "BertForNextSentencePrediction"},
+    ),
 )
 BIG_BIRD = Row(
     model_type="big_bird",

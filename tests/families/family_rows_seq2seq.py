@@ -41,6 +41,7 @@ BART = Row(
     config=_BART,
     variants={
         "scaled": {"scale_embedding": True, "activation_function": "relu"},
+        "span": {"architecture": "BartForQuestionAnswering"},
     },
 )
 LED = Row(
@@ -53,13 +54,14 @@ LED = Row(
         "max_decoder_position_embeddings": CONTEXT,
         "attention_window": [4, 8],
     },
+    variants={"span": {"architecture": "LEDForQuestionAnswering"}},
 )
 MBART = Row(
     model_type="mbart",
     architecture="MBartForConditionalGeneration",
     kind="seq2seq",
     config={**_BART, "scale_embedding": True},
-    variants={"plain": {"scale_embedding": False}},
+    variants={"plain": {"scale_embedding": False}, "span": {"architecture": "MBartForQuestionAnswering"}},
 )
 PEGASUS = Row(
     model_type="pegasus",

@@ -126,6 +126,7 @@ LOSSES: dict[str, Callable[[Case], tuple[dict[str, Tensor], int]]] = {
         {"start_positions": torch.tensor([3, 0]), "end_positions": torch.tensor([16, 5])},
         2,
     ),
+    "ForNextSentencePrediction": lambda case: ({"labels": torch.tensor([1, 0])}, 2),
     "ForMultipleChoice": lambda case: ({"labels": torch.tensor([1])}, 1),
     "ForPreTraining": lambda case: ({"labels": torch.randint(2, (2, 17))}, 34),
 }

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from family_rows_encoders import BIG_BIRD, LONGFORMER, NYSTROMFORMER
+from family_rows import Row
+from family_rows_encoders import ALBERT, BERT, BIG_BIRD, LONGFORMER, NYSTROMFORMER
 from family_rows_seq2seq import BART, LED, T5
 from family_twins import batch, randomised, read, some_tokens
 from torch.testing import assert_close
@@ -118,6 +119,18 @@ def test_a_class_is_read_off_the_end_of_the_repeated_source(tmp_path: Path) -> N
         found = model(tokens, target, given.context, Context(positions=given.positions))
     assert_close(found, expected.logits)
     assert_close(model.head.loss(found, torch.tensor([2, 0])) / 2, expected.loss)
+
+
+@pytest.mark.parametrize("row", [ALBERT, BERT, BIG_BIRD], ids=lambda row: row.model_type)
+def test_what_was_trained_on_pairs_too_is_a_language_model(row: Row, tmp_path: Path) -> None:
+    name = row.architecture.replace("MaskedLM", "PreTraining")
+    reference, model = twins(tmp_path, name, row.config)
+    given = batch([13, 7])
+    with torch.no_grad():
+        expected = reference(given.tokens, attention_mask=given.real.long()).prediction_logits
+        assert_close(model(given.tokens, given.context)[given.real], expected[given.real])
+    module = models.family(models.name_of(model.config))
+    assert module.write(model.config)["architectures"] == [row.architecture]  # the head of pairs is not kept
 
 
 def test_a_body_without_a_head_is_read(tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ TABLE = encoder.table(
     """),
     *rows("predictions.bias                                head.bias"),
     *encoder.tied("albert.", "predictions.decoder.weight", "predictions.decoder.bias", "predictions.bias"),
-    # What the published files carry for sentence order, a task that is not trained here.
+    # Beside a vocabulary the published files tell the order of two texts, which is not trained here along with it.
     *encoder.unused("albert.pooler", "sop_classifier.classifier"),
     Drop("albert.embeddings.position_ids"),
 )  # fmt: skip
@@ -90,7 +90,7 @@ FIELDS = encoder.fields(
         "attention_probs_dropout_prob": 0.0,
     },
 )
-HEADS = encoder.names("Albert")
+HEADS = encoder.names("Albert", AlbertForPreTraining="language")
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

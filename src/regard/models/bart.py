@@ -46,7 +46,7 @@ FIELDS = seq2seq.fields(
     },
     default={"decoder_start_token_id": 2},
 )  # fmt: skip
-HEADS = seq2seq.names("Bart")
+HEADS = seq2seq.names("Bart") | {"BartForQuestionAnswering": "span"}
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

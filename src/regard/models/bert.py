@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from regard import layers
@@ -32,6 +32,15 @@ def build(config: Config) -> Any:
 
 initialise = encoder.initialise
 
+
+def _follows(config: Any) -> bool:
+    return config.head == "follows"
+
+
+def _decides(config: Any) -> bool:
+    return not _follows(config)
+
+
 TABLE = encoder.table(
     "bert.",
     *encoder.body("bert."),
@@ -41,14 +50,15 @@ TABLE = encoder.table(
         bert.pooler.dense                        head.pooler.dense
         cls.predictions.transform.dense          head.transform.linear
         cls.predictions.transform.LayerNorm      head.transform.norm
-        classifier                               head.out
         classifier                               head.tag
         classifier                               head.choice
         qa_outputs                               head.span
     """),
+    *(replace(one, when=_decides) for one in encoder.ends("classifier head.out")),
     *rows("cls.predictions.bias                  head.bias"),
     *encoder.tied("bert.", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias"),
-    # What the original files carry for next-sentence prediction, a task that is not trained here.
+    *(replace(one, when=_follows) for one in encoder.ends("cls.seq_relationship head.out")),
+    # Beside a vocabulary the original files carry the same for two texts, which is not trained here along with it.
     *encoder.unused("bert.pooler.dense", "cls.seq_relationship"),
 )
 
@@ -60,7 +70,7 @@ FIELDS = encoder.fields(
     }),
     default={"type_vocab_size": 2},
 )  # fmt: skip
-HEADS = encoder.names("Bert")
+HEADS = encoder.names("Bert", BertForPreTraining="language", BertForNextSentencePrediction="follows")
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

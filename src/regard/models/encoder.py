@@ -13,13 +13,14 @@ from regard.models import shared
 from regard.weights import foreign
 from regard.weights.table import Drop, Row, Table, Tie, rows, with_endings
 
-Head = Literal["language", "classify", "score", "tag", "span", "choice", "pool"]
+Head = Literal["language", "classify", "score", "tag", "span", "choice", "pool", "follows"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Encoder:
     """Sizes default to the base model. attention_dropout: that of the attention weights, None where it is as the rest.
-    labels: the classes of a sequence or, with head "tag", of a token."""
+    labels: the classes of a sequence or, with head "tag", of a token. follows: whether the second of two texts does, or
+    was drawn from elsewhere (Devlin et al. 2018, section 3.1): two classes."""
 
     vocab: int = 30_522
     context: int = 512
@@ -115,6 +116,7 @@ def head(config: Any, tokens: Any, *, transform: str, pooler: str, pooled: str |
     return {
         "language": language,
         "classify": lambda: heads.Classify(decides(), dim, count, dropout=rate),
+        "follows": lambda: heads.Classify(decides(), dim, count),
         "score": lambda: heads.Score(decides(), dim, dropout=rate),
         "tag": lambda: heads.Tag(dim, count, dropout=rate),
         "span": lambda: heads.Span(dim),
@@ -237,7 +239,7 @@ def values(
     made = fields.read(data, where, understood=own | {act})
     usual = next(name for name, head in names.items() if head == "pool")
     head = shared.foreign_head(data, names, usual, where)
-    labels = foreign.labels(data, where) if head in ("classify", "tag") else ()
+    labels = foreign.labels(data, where) if head in ("classify", "tag", "follows") else ()
     if head == "classify" and len(labels) == 1:
         head = "score"
     if made.get("attention_dropout") == made["dropout"]:

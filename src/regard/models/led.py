@@ -76,6 +76,7 @@ FIELDS = seq2seq.fields(
     default={"decoder_start_token_id": 2, "max_decoder_position_embeddings": 1024},
 )  # fmt: skip
 HEADS = {name: head for name, head in seq2seq.names("LED").items() if head != "classify"}
+HEADS |= {"LEDForQuestionAnswering": "span"}
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

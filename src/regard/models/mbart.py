@@ -33,7 +33,7 @@ FIELDS = seq2seq.fields(
     },
     default={"decoder_start_token_id": None},
 )  # fmt: skip
-HEADS = seq2seq.names("MBart")
+HEADS = seq2seq.names("MBart") | {"MBartForQuestionAnswering": "span"}
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

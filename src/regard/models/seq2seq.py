@@ -20,7 +20,7 @@ class Seq2Seq:
     dropout is that of every addition, attention_dropout that of attention's weights, hidden_dropout that within the
     feed-forward layers. start: the token that every target begins with. scaled: token vectors are multiplied by
     sqrt(dim). labels: classes of a whole text, read off the last token of a target that repeats its source, shifted
-    by ``start``.
+    by ``start``; a span is marked on such a target.
     """
 
     vocab: int = 50_265
@@ -39,7 +39,7 @@ class Seq2Seq:
     scaled: bool = False
     start: int = 2
     pad: int = 1
-    head: Literal["language", "body", "classify", "score"] = "language"
+    head: Literal["language", "body", "classify", "score", "span"] = "language"
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -132,6 +132,8 @@ def _residual(config: Any, sublayer: Any, norm: str) -> Any:
 def _head(config: Any, embedded: Any, bias: bool) -> Any:
     if config.head in ("language", "body"):
         return heads.Language(embedded.tokens.weight, bias=bias and config.head == "language")
+    if config.head == "span":
+        return heads.Span(config.dim)
     pool = heads.Pool(config.dim, "last", dense=True)
     if config.head == "score":
         return heads.Score(pool, config.dim, dropout=config.dropout)
@@ -165,6 +167,7 @@ _CROSS = """
     model.decoder.layers.*.encoder_attn_layer_norm      stack.blocks.*.cross_attention_{norm}
     classification_head.dense                           head.pool.dense
     classification_head.out_proj                        head.out
+    qa_outputs                                          head.span
 """
 
 

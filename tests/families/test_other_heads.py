@@ -19,6 +19,7 @@ from torch.testing import assert_close
 from regard import models
 from regard.errors import RegardError
 from regard.layers import Context, Key
+from regard.models import big_bird
 from regard.models.transformer import Transformer
 from regard.weights import folder as files
 from regard.weights import table
@@ -104,6 +105,28 @@ def test_the_question_sees_everything(name: str, tmp_path: Path) -> None:
             model(tokens)
     theirs = torch.stack((expected.start_logits, expected.end_logits), -1) if question else expected.logits[0]
     assert_close(found, theirs)
+
+
+def test_answers_pass_a_layer_more_in_big_bird(tmp_path: Path) -> None:
+    """The reference sets what the question is given far below, which is left to whoever picks an answer."""
+    reference, model = twins(tmp_path, "BigBirdForQuestionAnswering", BIG_BIRD.config)
+    given = batch([13, 7])
+    asked = torch.tensor([[4], [2]])
+    types = torch.arange(13) >= asked
+    with torch.no_grad():
+        ends = torch.tensor([[9, 11], [4, 6]])
+        expected = reference(
+            given.tokens, attention_mask=given.real.long(), question_lengths=asked, token_type_ids=types.long()
+        )
+        found = model(given.tokens, replace(given.context, types=types.long()))
+    answers = given.real & (types | (torch.arange(13) == 0))
+    assert_close(found[answers], torch.stack((expected.start_logits, expected.end_logits), -1)[answers])
+    assert model.head.loss(found, ends, given.context).isfinite()
+    files.write(tmp_path, table.write(big_bird.TABLE, model))
+    again, info = type(reference).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for key, tensor in reference.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
 
 
 def test_a_class_is_read_off_the_end_of_the_repeated_source(tmp_path: Path) -> None:

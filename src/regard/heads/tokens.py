@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -34,14 +36,19 @@ class Span(nn.Module):
     """Where an answer begins and ends in each sequence (SQuAD; Devlin et al. 2018, section 4.2).
 
     (B, T, D) -> logits (B, T, 2) of the first and of the last token. transform: what is made of the tokens before.
+    deeper: a block more that they pass before that (BigBird).
     """
 
-    def __init__(self, dim: int, *, transform: nn.Module | None = None) -> None:
+    def __init__(self, dim: int, *, transform: nn.Module | None = None, deeper: nn.Module | None = None) -> None:
         super().__init__()
-        self.transform = transform
+        self.transform, self.deeper = transform, deeper
         self.span = nn.Linear(dim, 2)
 
     def forward(self, hidden: Tensor, context: Context | None = None) -> Tensor:
+        if self.deeper is not None:
+            context = context or Context()
+            key = None if context.key is None else context.key.at(HEAD)
+            hidden = self.deeper(hidden, replace(context, key=key))
         return self.span(hidden if self.transform is None else self.transform(hidden))
 
     def loss(self, logits: Tensor, targets: Tensor, context: Context | None = None) -> Tensor:

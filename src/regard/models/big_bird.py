@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from regard import embed, layers
+from regard import embed, heads, layers
 from regard.config import between
 from regard.models import encoder, shared
 from regard.weights import foreign
@@ -55,7 +55,10 @@ def build(config: Config) -> Any:
     stack = layers.Stack([encoder.block(config, attention()) for _ in range(config.depth)])
     # A choice is made like BERT's, a class through the activation of the stack.
     pooler = "tanh" if config.head == "choice" else config.activation
-    head = encoder.head(config, tokens, transform=config.activation, pooler=pooler, pooled="tanh")
+    if config.head == "span":
+        head = heads.Span(config.dim, deeper=encoder.block(config, None))
+    else:
+        head = encoder.head(config, tokens, transform=config.activation, pooler=pooler, pooled="tanh")
     return shared.transformer(config, tokens, stack, head, causal=False)
 
 
@@ -73,6 +76,10 @@ TABLE = encoder.table(
         classifier.out_proj                      head.out
         classifier                               head.tag
         classifier                               head.choice
+        qa_classifier.intermediate.dense         head.deeper.feed_forward.up
+        qa_classifier.output.dense               head.deeper.feed_forward.down
+        qa_classifier.output.LayerNorm           head.deeper.feed_forward_then
+        qa_classifier.qa_outputs                 head.span
     """),
     *rows("cls.predictions.bias                  head.bias"),
     *encoder.tied("bert.", "cls.predictions.decoder.weight", "cls.predictions.decoder.bias", "cls.predictions.bias"),
@@ -89,9 +96,7 @@ FIELDS = encoder.fields(
         "max_position_embeddings": 4096,
     },
 )  # fmt: skip
-# Answers are read off through a feed-forward layer more, which is not built.
-HEADS = {name: head for name, head in encoder.names("BigBird").items() if head != "span"}
-HEADS |= {"BigBirdForPreTraining": "language"}
+HEADS = encoder.names("BigBird", BigBirdForPreTraining="language")
 _TYPES = ("block_sparse", "original_full")
 
 

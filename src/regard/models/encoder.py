@@ -86,15 +86,16 @@ def attention_rate(config: Any) -> float:
     return config.dropout if config.attention_dropout is None else config.attention_dropout
 
 
-def block(config: Any, attention: Any) -> Any:
-    """Attention, then a feed-forward layer; each added to the stream, which is then normed."""
+def block(config: Any, attention: Any | None) -> Any:
+    """Attention (None: without), then a feed-forward layer; each added to the stream, which is then normed."""
 
     def added(sublayer: Any) -> Any:
         norm = layers.LayerNorm(config.dim, eps=config.eps)
         return layers.Residual(sublayer=sublayer, then=norm, dropout=config.dropout)
 
     feed_forward = layers.FeedForward(config.dim, config.hidden, config.activation)
-    return layers.Block(attention=added(attention), feed_forward=added(feed_forward))
+    seen = {} if attention is None else {"attention": added(attention)}
+    return layers.Block(**seen, feed_forward=added(feed_forward))
 
 
 def head(config: Any, tokens: Any, *, transform: str, pooler: str, pooled: str | None) -> Any:

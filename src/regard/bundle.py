@@ -282,6 +282,8 @@ def with_head(bundle: Bundle, head: str, labels: tuple[str, ...] = (), key: Key 
         raise RegardError("bundle.one_head", family=bundle.family)
     config = replace(bundle.model.config, head=head, labels=labels)
     model = models.build(config, key)
+    if type(model) is not type(bundle.model):  # half of it, such as the encoder of a Whisper that classifies
+        raise RegardError("bundle.one_head", family=bundle.family)
     old = dict(bundle.model.named_parameters()) | _pooler(bundle.model.head)
     with torch.no_grad():
         for name, parameter in [*model.named_parameters(), *_pooler(model.head).items()]:

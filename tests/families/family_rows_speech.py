@@ -34,6 +34,13 @@ WHISPER = Row(
     },
     variants={"body": {"architecture": "WhisperModel"}},
 )
+WHISPER_CLASSIFIER = Row(
+    model_type="whisper",
+    architecture="WhisperForAudioClassification",
+    kind="encoder",
+    config={**WHISPER.config, "num_labels": 3, "classifier_proj_size": 19},
+    variants={"mixed": {"use_weighted_layer_sum": True}},
+)
 SPEECH_TO_TEXT = Row(
     model_type="speech_to_text",
     architecture="Speech2TextForConditionalGeneration",

@@ -14,7 +14,7 @@ import torch
 import transformers
 from family_rows import Case
 from family_rows_image_text import BLIP, CLIP, CLIP_TEXT, CLIP_VISION, END, SIGLIP, VISION_ENCODER_DECODER
-from family_rows_speech import SPEECH_TO_TEXT, WHISPER
+from family_rows_speech import SPEECH_TO_TEXT, WHISPER, WHISPER_CLASSIFIER
 from family_rows_vision import BEIT, DEIT, DETR, DINOV2, SEGFORMER, VIT, VIT_MAE, YOLOS
 from family_rows_waves import CONFORMER, HUBERT, WAV2VEC2
 from family_twins import make
@@ -38,7 +38,7 @@ CASES = [
     *(Case(BLIP, "answer"), Case(VISION_ENCODER_DECODER, "gpt2")),
     *(Case(row) for row in (WAV2VEC2, HUBERT, CONFORMER)),
     *(Case(WAV2VEC2, one) for one in ("body", "classify", "stable", "mms", "tag", "pretraining")),
-    *(Case(row) for row in (WHISPER, SPEECH_TO_TEXT)),
+    *(Case(row) for row in (WHISPER, SPEECH_TO_TEXT, WHISPER_CLASSIFIER)),
 ]
 # What is compared of them: layers of these stacks, or the output alone.
 LAYERS = {"clip": {"text", "image"}, "siglip": {"text", "image"}, "clip_text_model": {"text"}, "segformer": {"stage"}}
@@ -69,7 +69,8 @@ def test_what_the_reference_wrote_is_equal_layer_by_layer(case: Case, tmp_path: 
     found = told(tmp_path, capsys)
     names = [row["name"] for row in found["rows"]]
     kinds = {name.partition(".")[0] for name in names if "." in name}
-    alone = case.variant == "classify" and case.row in (CLIP, SIGLIP)  # one tower, under a head of its own
+    # One tower, or an encoder, under a head of its own.
+    alone = case.row is WHISPER_CLASSIFIER or (case.variant == "classify" and case.row in (CLIP, SIGLIP))
     usual = {"stack"} if alone else LAYERS.get(case.row.model_type, {"stack"})
     few = case.architecture == "BeitForSemanticSegmentation"  # of which no more layers run than it is given
     assert found["within"] and kinds == (set() if few else usual)

@@ -229,7 +229,13 @@ def _blip(theirs: Any, inputs: Mapping[str, Any]) -> Shown:
 
 
 def _waveform(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:
-    """Noise, so long that so many frames are left of it, and not padded."""
+    """Noise, so long that so many frames are left of it, and not padded; or spectrograms for a Whisper that writes
+    nothing."""
+    if not hasattr(ours.model.config, "first"):
+        for _ in FRAMES:
+            x = torch.randn(1, 2 * ours.model.config.frames, ours.model.config.mels, generator=generator)
+            yield Pair({"input_features": x.transpose(1, 2)}, lambda x=x: ours.model(x, Context()))
+        return
     for x in waveforms(ours.model.config.first, generator):
         yield Pair({"input_values": x}, lambda x=x: ours.model(x, Context()))
 
@@ -246,7 +252,7 @@ def _written_sound(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:
     model, config = ours.model, ours.model.config
     whole = ours.family == "whisper"
     for place, tokens in enumerate(_rows(ours)):
-        count = model.source_embed.convolutions[-1].conv.stride[0] * config.frames if whole else 4 * FRAMES[place % 2]
+        count = 2 * config.frames if whole else 4 * FRAMES[place % 2]
         x = torch.randn(1, count, config.mels, generator=generator)
         inputs = {"input_features": x.transpose(1, 2) if whole else x, "decoder_input_ids": tokens}
         yield Pair(inputs, lambda x=x, y=tokens: model(x, y))

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether, TurnedFirst
     from regard.layers.random_features import RandomFeatureAttention
     from regard.layers.reduced import MixedFeedForward, ReducedAttention
-    from regard.layers.residual import Block, MixedStack, NormedStack, Parallel, Residual, Stack
+    from regard.layers.residual import Block, MixedNormedStack, MixedStack, NormedStack, Parallel, Residual, Stack
     from regard.layers.reversible import Reversible
     from regard.layers.span import SpanAttention
     from regard.ops.attention import eager, fused, soft_capped
@@ -96,6 +96,7 @@ __all__ = [
     "Parallel",
     "Residual",
     "Stack",
+    "MixedNormedStack",
     "MixedStack",
     "NormedStack",
     "BatchNorm",
@@ -163,6 +164,7 @@ _WHERE = {
     "Parallel": "layers.residual",
     "Residual": "layers.residual",
     "Stack": "layers.residual",
+    "MixedNormedStack": "layers.residual",
     "MixedStack": "layers.residual",
     "NormedStack": "layers.residual",
     "BatchNorm": "layers.norm",

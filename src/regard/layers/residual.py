@@ -149,5 +149,16 @@ class MixedStack(Stack):
         mixed = x * shares[0]
         for layer, block in enumerate(self.order):
             x = self.blocks[block](x, context.at(layer))
-            mixed = mixed + x * shares[layer + 1]
+            mixed = mixed + self.counted(x, layer) * shares[layer + 1]
         return mixed
+
+    def counted(self, x: Tensor, layer: int) -> Tensor:
+        """What of a layer's output is averaged."""
+        return x
+
+
+class MixedNormedStack(MixedStack):
+    """A mixed stack whose last state is averaged behind the norm (Whisper's)."""
+
+    def counted(self, x: Tensor, layer: int) -> Tensor:
+        return self.norm(x) if self.norm is not None and layer == len(self.order) - 1 else x

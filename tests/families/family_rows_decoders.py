@@ -43,6 +43,9 @@ GPT2 = Row(
     variants={
         "untied": {"tie_word_embeddings": False},
         "classify": {"architecture": "GPT2ForSequenceClassification", **_CLASSES},
+        "tag": {"architecture": "GPT2ForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "GPT2ForQuestionAnswering"},
+        "pool": {"architecture": "GPT2Model"},
     },
 )
 QWEN3 = Row(
@@ -159,6 +162,8 @@ OPT = Row(
         "unbiased": {"enable_bias": False},
         "no final norm": {"_remove_final_layer_norm": True},
         "classify": {"architecture": "OPTForSequenceClassification", "num_labels": 3},
+        "span": {"architecture": "OPTForQuestionAnswering"},
+        "pool": {"architecture": "OPTModel"},
     },
 )
 GPT_NEO = Row(

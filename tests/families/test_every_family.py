@@ -48,7 +48,8 @@ def compare(found: Tensor, expected: Tensor, given: Batch, case: Case) -> None:
     if case.architecture.endswith("Model") and found.dim() == 2 < expected.dim():  # a vector for each row
         rows = zip(expected, given.real, strict=True)
         pooled = [row[real] for row, real in rows]
-        expected = torch.stack([row.mean(0) if case.row.kind == "seq2seq" else row[0] for row in pooled])
+        which = {"seq2seq": lambda row: row.mean(0), "encoder": lambda row: row[0], "decoder": lambda row: row[-1]}
+        expected = torch.stack([which[case.row.kind](row) for row in pooled])
     if case.kind == "seq2seq" or expected.shape[:2] != given.tokens.shape:
         assert_close(found, expected.view(found.shape))
     else:

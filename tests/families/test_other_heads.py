@@ -12,7 +12,7 @@ import torch
 import transformers
 from family_rows import Row
 from family_rows_encoders import ALBERT, BERT, BIG_BIRD, LONGFORMER, NYSTROMFORMER
-from family_rows_seq2seq import BART, LED, T5
+from family_rows_seq2seq import BART, LED, MT5, T5
 from family_twins import batch, randomised, read, some_tokens
 from torch.testing import assert_close
 
@@ -156,13 +156,22 @@ def test_what_was_trained_on_pairs_too_is_a_language_model(row: Row, tmp_path: P
     assert module.write(model.config)["architectures"] == [row.architecture]  # the head of pairs is not kept
 
 
-def test_a_body_without_a_head_is_read(tmp_path: Path) -> None:
-    reference, model = twins(tmp_path, "BartModel", BART.config)
+@pytest.mark.parametrize(("name", "row"), [("BartModel", BART), ("T5Model", T5), ("MT5Model", MT5)])
+def test_a_body_without_a_head_is_read(name: str, row: Row, tmp_path: Path) -> None:
+    reference, model = twins(tmp_path, name, row.config)
     tokens = some_tokens(2, 7)
     with torch.no_grad():
         expected = reference(tokens, decoder_input_ids=tokens.flip(1)).last_hidden_state
         memory = model.encode(tokens)
         assert_close(model.hidden(tokens.flip(1), Context(memory=memory)), expected)
+    module = models.family(models.name_of(model.config))
+    written = module.write(model.config)
+    assert written["architectures"] == [name] and written["is_encoder_decoder"]
+    files.write(tmp_path, table.write(module.TABLE, model))
+    again, info = type(reference).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for key, tensor in reference.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
 
 
 def test_a_vocabulary_of_its_own_goes_there_and_back(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ _ROPE = rope.Rope()
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """labels: the classes of a classification head."""
+    """labels: the classes of a sequence or, with head "tag", of a token. pool: the newest token's vector."""
 
     vocab: int = 50_257
     context: int = 2048
@@ -31,7 +31,7 @@ class Decoder:
     eps: float = 1e-5
     dropout: float = 0.0
     tied: bool = False
-    head: Literal["language", "classify"] = "language"
+    head: Literal["language", "classify", "tag", "span", "pool"] = "language"
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -143,12 +143,23 @@ def model(
 ) -> Any:
     """The decoder of these parts; ``vocabulary`` makes the language head out of its matrix."""
     stack = layers.Stack(blocks, norm=norm)
-    if config.head == "classify":
-        head = heads.Classify(heads.Pool(config.dim, "last"), config.dim, len(config.labels), bias=False)
-    else:
-        weight = tokens.tokens.weight if config.tied else _vocabulary(config)
-        head = (vocabulary or heads.Language)(weight)
+    head = (_no_vocabulary if config.head != "language" else _language)(config, tokens, vocabulary)
     return shared.transformer(config, tokens, stack, head, causal=True)
+
+
+def _no_vocabulary(config: Any, *_: Any) -> Any:
+    dim, count = config.dim, len(config.labels)
+    return {
+        "classify": lambda: heads.Classify(heads.Pool(dim, "last"), dim, count, bias=False),
+        "tag": lambda: heads.Tag(dim, count, dropout=config.dropout),
+        "span": lambda: heads.Span(dim),
+        "pool": lambda: heads.Pool(dim, "last"),
+    }[config.head]()
+
+
+def _language(config: Any, tokens: Any, vocabulary: Callable[[Any], Any] | None) -> Any:
+    weight = tokens.tokens.weight if config.tied else _vocabulary(config)
+    return (vocabulary or heads.Language)(weight)
 
 
 def initialise(model: Any, key: Any) -> Any:
@@ -212,7 +223,7 @@ def values(
     found = fields.read(data, where, understood=frozenset({key, *understood}))
     head = shared.foreign_head(data, known, next(iter(known)), where)
     found |= {"activation": foreign.activation(data.get(key, usual), where), "head": head}
-    found |= {"labels": foreign.labels(data, where) if head == "classify" else ()}
+    found |= {"labels": foreign.labels(data, where) if head in ("classify", "tag") else ()}
     return found
 
 

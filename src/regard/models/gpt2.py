@@ -67,6 +67,8 @@ TABLE = Table(
             transformer.h.*.ln_1                  stack.blocks.*.attention_before
             transformer.h.*.ln_2                  stack.blocks.*.feed_forward_before
             transformer.ln_f                      stack.norm
+            classifier                            head.tag
+            qa_outputs                            head.span
         """, ".weight", ".bias"),
         *BLOCK,
         Tie("lm_head.weight", "transformer.wte.weight"),
@@ -91,7 +93,10 @@ FIELDS = foreign.Fields(
         "tie_word_embeddings": True,
     },
 )  # fmt: skip
-HEADS = {"GPT2LMHeadModel": "language", "GPT2ForSequenceClassification": "classify"}
+HEADS = {
+    "GPT2LMHeadModel": "language", "GPT2ForSequenceClassification": "classify", "GPT2ForTokenClassification": "tag",
+    "GPT2ForQuestionAnswering": "span", "GPT2Model": "pool",
+}  # fmt: skip
 _ACTIVATION = ("activation_function", "gelu_new")
 
 

@@ -37,7 +37,7 @@ class Config(decoder.Gpt):
     def check(self) -> Any:
         yield from super().check()
         yield from between(self, 1, shared.LARGEST, "width")
-        if self.head == "classify" and self.width is not None:
+        if self.head != "language" and self.width is not None:
             yield "head", "models.fixed", {"value": "language"}
         yield from decoder.fixed(self, eps=1e-5)
 
@@ -100,6 +100,7 @@ TABLE = Table(
             model.decoder.layers.*.fc1                          stack.blocks.*.feed_forward.up
             model.decoder.layers.*.fc2                          stack.blocks.*.feed_forward.down
             model.decoder.final_layer_norm                      stack.norm
+            qa_outputs                                          head.span
         """, ".weight", ".bias"),
         Tie("lm_head.weight", "model.decoder.embed_tokens.weight"),
     ),
@@ -119,7 +120,7 @@ FIELDS = foreign.Fields(
         "enable_bias": True,
     },
 )  # fmt: skip
-HEADS = decoder.names("OPT")
+HEADS = decoder.names("OPT") | {"OPTForQuestionAnswering": "span", "OPTModel": "pool"}
 _ACTIVATION = ("activation_function", "relu")
 
 

@@ -20,7 +20,8 @@ class Config:
 
     gated: the feed-forward layers have a gate. tied: the vocabulary is the embedding. scaled: what is held against it
     is divided by sqrt(dim). buckets, furthest: how distances are told apart, and from which on they are not.
-    published: by which name. head: "language", or "encoder", the first half alone.
+    published: by which name. head: "language", "body", which is published
+    without a vocabulary and here has its embedding for one, or "encoder", the first half alone.
     """
 
     vocab: int = 32_128
@@ -42,7 +43,7 @@ class Config:
     start: int = 0
     pad: int = 0
     published: Literal["t5", "mt5"] = "t5"
-    head: Literal["language", "encoder"] = "language"
+    head: Literal["language", "body", "encoder"] = "language"
 
     def __post_init__(self) -> None:
         verify(self)
@@ -61,20 +62,21 @@ class Config:
 def build(config: Config) -> Any:
     from regard.models.transformer import EncoderDecoder
 
-    source = embed.Tokens(config.vocab, config.dim, dropout=config.dropout)
+    source: Any = embed.Tokens(config.vocab, config.dim, dropout=config.dropout)
     encoder = _stack(config, config.depth, both_sides=True)
     if config.head == "encoder":
         return shared.transformer(config, source, encoder, heads.Pool(config.dim, "mean"), causal=False)
     target = embed.Tokens(config.vocab, config.dim, dropout=config.dropout)
     target.tokens = source.tokens
     scale = config.dim**-0.5 if config.scaled else 1.0
+    vocabulary = source.tokens.weight if config.head == "body" else shared.vocabulary(config, source)
     return EncoderDecoder(
         config,
         source_embed=source,
         encoder=encoder,
         target_embed=target,
         stack=_stack(config, config.decoder_depth, both_sides=False),
-        head=heads.Language(shared.vocabulary(config, source), scale=scale),
+        head=heads.Language(vocabulary, scale=scale),
     )
 
 
@@ -196,8 +198,8 @@ FIELDS = foreign.Fields(
     },
 )  # fmt: skip
 HEADS = {
-    "t5": {"T5ForConditionalGeneration": "language", "T5EncoderModel": "encoder"},
-    "mt5": {"MT5ForConditionalGeneration": "language", "MT5EncoderModel": "encoder"},
+    "t5": {"T5ForConditionalGeneration": "language", "T5Model": "body", "T5EncoderModel": "encoder"},
+    "mt5": {"MT5ForConditionalGeneration": "language", "MT5Model": "body", "MT5EncoderModel": "encoder"},
 }
 _OWN = frozenset({
     "feed_forward_proj", "dense_act_fn", "is_gated_act", "tie_word_embeddings", "scale_decoder_outputs",
@@ -242,7 +244,7 @@ def write(config: Config) -> dict[str, Any]:
     return FIELDS.write(config) | {
         "model_type": config.published,
         "architectures": [shared.architecture(HEADS[config.published], config.head)],
-        "is_encoder_decoder": config.head == "language",
+        "is_encoder_decoder": config.head != "encoder",
         "feed_forward_proj": said,
         "dense_act_fn": name,
         "is_gated_act": config.gated,

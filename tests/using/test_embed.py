@@ -67,6 +67,14 @@ def test_the_files_say_how(encoder, tmp_path):
             usual(bundle.load(tmp_path))
 
 
+@pytest.mark.parametrize("head", ["language", "pool"])
+def test_a_decoder_and_its_body_alone_give_the_last(encoder, head):
+    values = {"vocab": encoder.tokenizer.size, "context": 48, "dim": 24, "depth": 2, "heads": 2, "hidden": 37}
+    model = models.build(models.config("gpt2", {**values, "head": head}), Key(2)).eval()
+    task = "causal-lm" if head == "language" else "embedding"
+    assert usual(Bundle(model, encoder.tokenizer, "gpt2", task)) == "last"
+
+
 def test_what_has_no_vector_is_refused(encoder):
     with pytest.raises(RegardError, match="encoder-decoder"):
         vectors(Bundle(encoder.model, encoder.tokenizer, "t5", "seq2seq"), ["a"])

@@ -61,7 +61,9 @@ def _outputs(found: Any) -> dict[str, Tensor]:
         return {"output": found}
     if getattr(found, "pred_boxes", None) is not None:
         return {"output": found.logits, "boxes": found.pred_boxes}
-    one = _first(found, ("logits", "reconstruction", "projected_states", "spectrogram", "pooler_output"))
+    one = _first(
+        found, ("logits", "prediction_logits", "reconstruction", "projected_states", "spectrogram", "pooler_output")
+    )
     if one is None and getattr(found, "start_logits", None) is not None:
         one = torch.stack((found.start_logits, found.end_logits), -1)
     return {"states": found.last_hidden_state} if one is None else {"output": one}

@@ -72,7 +72,8 @@ def usual(bundle: Bundle) -> How:
         if len(chosen) != 1 or others:
             raise BadFileError("tasks.pooling", file=path, known=", ".join(_POOLING))
         return chosen[0]  # type: ignore[return-value]
-    return "last" if bundle.task == "causal-lm" else "mean"
+    last = bundle.task == "causal-lm" or getattr(bundle.model.head, "how", "") == "last"  # a decoder, or its body alone
+    return "last" if last else "mean"
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -67,7 +67,12 @@ _IMAGE_TASKS = {
     "codes": "masked-image",
     "restore": "masked-image",
 }
-_SOUND_TASKS = {"classify": "sound-classification", "tag": "sound-tagging", "encoder": "sound-embedding"}
+_SOUND_TASKS = {
+    "classify": "sound-classification",
+    "tag": "sound-tagging",
+    "encoder": "sound-embedding",
+    "speaker": "sound-embedding",
+}
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 

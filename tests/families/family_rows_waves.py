@@ -26,6 +26,12 @@ _BOOK: dict[str, Any] = {
     "codevector_dim": 14,
     "proj_codevector_dim": 13,
 }
+_VOICE: dict[str, Any] = {
+    "tdnn_dim": [7, 11, 6],
+    "tdnn_kernel": [3, 2, 1],
+    "tdnn_dilation": [1, 2, 1],
+    "xvector_output_dim": 13,
+}
 _STABLE: dict[str, Any] = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 
 
@@ -47,6 +53,13 @@ def more(family: str, **others: dict[str, Any]) -> dict[str, dict[str, Any]]:
         family,
         tag={"architecture": f"{family}ForAudioFrameClassification", "num_labels": 3, "feat_extract_norm": "layer"},
         pretraining={"architecture": f"{family}ForPreTraining", **_BOOK},
+        speaker={"architecture": f"{family}ForXVector", "num_labels": 3, **_VOICE},
+        mixed_speaker={
+            "architecture": f"{family}ForXVector",
+            "num_labels": 3,
+            "use_weighted_layer_sum": True,
+            **_VOICE,
+        },
         **others,
     )
 

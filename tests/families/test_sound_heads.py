@@ -14,6 +14,7 @@ import torch
 import transformers
 from family_rows import Case
 from family_rows_speech import FRAMES, MELS, WHISPER_CLASSIFIER
+from family_rows_waves import WAV2VEC2
 from family_twins import Twins, make
 from test_every_family import listening
 from torch import Tensor
@@ -67,16 +68,22 @@ def test_config_round_trip(case: Case, twins: Twins) -> None:
     every.test_config_round_trip(case, twins)
 
 
+def written(path: Path, count: int = RATE) -> Any:
+    """Noise in a file, and its samples."""
+    noise = (np.random.default_rng(1).standard_normal(count) * 3000).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes(noise.tobytes())
+    return noise
+
+
 def test_a_sound_is_named_from_the_command_line(tmp_path: Path, capsys: Any) -> None:
     """By the folder that the reference writes, with its feature extractor's settings beside the weights."""
     twins = make(Case(WHISPER_CLASSIFIER), tmp_path)
     sizes = {"feature_size": MELS, "sampling_rate": RATE, "hop_length": RATE // FRAMES, "n_fft": 64, "chunk_length": 1}
     extractor = transformers.WhisperFeatureExtractor(**sizes)
     extractor.save_pretrained(tmp_path)
-    noise = (np.random.default_rng(1).standard_normal(RATE) * 3000).astype(np.int16)
-    with wave.open(str(tmp_path / "x.wav"), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes(noise.tobytes())
+    noise = written(tmp_path / "x.wav")
     given = extractor(noise / 32768.0, sampling_rate=RATE, return_tensors="pt")
     with torch.no_grad():
         shares = twins.reference(given["input_features"]).logits[0].softmax(-1)
@@ -84,3 +91,23 @@ def test_a_sound_is_named_from_the_command_line(tmp_path: Path, capsys: Any) -> 
     told = json.loads(capsys.readouterr().out)
     assert told["label"] == f"LABEL_{int(shares.argmax())}"
     assert told["probabilities"][told["label"]] == pytest.approx(float(shares.max()), abs=1e-4)
+
+
+@pytest.mark.parametrize("variant", ["speaker", "body"])
+def test_a_voice_is_a_vector_on_the_command_line(variant: str, tmp_path: Path, capsys: Any) -> None:
+    twins = make(Case(WAV2VEC2, variant), tmp_path)
+    extractor = transformers.Wav2Vec2FeatureExtractor(sampling_rate=RATE)
+    extractor.save_pretrained(tmp_path)
+    noise = written(tmp_path / "x.wav")
+    x = extractor(noise / 32768.0, sampling_rate=RATE, return_tensors="pt")["input_values"].float()
+    with torch.no_grad():
+        found = twins.reference(x)
+    expected = found.embeddings[0] if variant == "speaker" else found.last_hidden_state[0].mean(0)
+    assert run(["embed", str(tmp_path), str(tmp_path / "x.wav"), "--plain", "--json"]) == 0
+    (vector,) = json.loads(capsys.readouterr().out)["vectors"]
+    assert_close(torch.tensor(vector), expected, atol=1e-4, rtol=1e-4)
+    assert run(["embed", str(tmp_path), str(tmp_path / "x.wav"), "--pool", "mean"]) == 2
+    written(tmp_path / "short.wav", 21)
+    if variant == "speaker":
+        assert run(["embed", str(tmp_path), str(tmp_path / "short.wav")]) == 1
+        assert "a voice is told by at least 6" in capsys.readouterr().err

@@ -37,7 +37,7 @@ CASES = [
     *(Case(row) for row in (BLIP, VISION_ENCODER_DECODER)),
     *(Case(BLIP, "answer"), Case(VISION_ENCODER_DECODER, "gpt2")),
     *(Case(row) for row in (WAV2VEC2, HUBERT, CONFORMER)),
-    *(Case(WAV2VEC2, one) for one in ("body", "classify", "stable", "mms", "tag", "pretraining")),
+    *(Case(WAV2VEC2, one) for one in ("body", "classify", "stable", "mms", "tag", "pretraining", "speaker")),
     *(Case(row) for row in (WHISPER, SPEECH_TO_TEXT, WHISPER_CLASSIFIER)),
 ]
 # What is compared of them: layers of these stacks, or the output alone.

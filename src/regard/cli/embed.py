@@ -42,7 +42,7 @@ def command(
     ready(model, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen
-    from regard.tasks import image_text, pictures
+    from regard.tasks import image_text, pictures, sounds
     from regard.tasks.vectors import vectors
 
     loaded = bundle.load(model, **chosen(device, "float32", threads))
@@ -51,6 +51,10 @@ def command(
             raise Mistake("cli_embed.of_images")
         of = image_text if loaded.task == image_text.CONTRAST else pictures
         found = of.vectors(loaded, texts, normalised=not plain)
+    elif loaded.task == "sound-embedding":
+        if pool is not None or context is not None:
+            raise Mistake("cli_embed.of_images")
+        found = sounds.vectors(loaded, texts, normalised=not plain)
     else:
         found = vectors(loaded, texts, how=pool, normalised=not plain, context=context)
     if out is not None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from regard.heads.language import Capped, Language, Transform
     from regard.heads.pairs import AttentionPool, Pairs, SigmoidPairs, Vector
     from regard.heads.segment import ClassifyMaps, LastMap, Segment
+    from regard.heads.speaker import Speaker
     from regard.heads.spectrum import Spectrum
     from regard.heads.tokens import Discriminate, Span, Tag
     from regard.heads.unified import Aside, Unified
@@ -37,6 +38,7 @@ __all__ = [
     "Restore",
     "Taught",
     "CTC",
+    "Speaker",
     "Spectrum",
     "Vocoder",
     "Contrast",
@@ -83,6 +85,7 @@ _WHERE = {
     "Weights": "heads.weights",
     "Taught": "heads.images",
     "CTC": "heads.ctc",
+    "Speaker": "heads.speaker",
     "Spectrum": "heads.spectrum",
     "Vocoder": "heads.vocoder",
     "Contrast": "heads.contrast",

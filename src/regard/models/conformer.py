@@ -22,7 +22,8 @@ READS = ("audio",)
 class Config(speech.Speech):
     """positions: Transformer-XL's, rotary with ``base``, or none. kernel: frames that a convolution sees. norm: that
     within the convolution; "layer" does not depend on what else is in a batch. mels: features of a spectrogram, which
-    two convolutions make four times shorter; None: it hears a waveform. book: what pretraining tells frames by."""
+    two convolutions make four times shorter; None: it hears a waveform. book: what pretraining tells frames by.
+    voice: how one is made a vector."""
 
     activation: str = "silu"
     positions: Literal["relative", "rotary", "none"] = "relative"
@@ -32,6 +33,7 @@ class Config(speech.Speech):
     convolution_dropout: float = 0.1
     mels: int | None = None
     book: speech.Codebook = field(default_factory=speech.Codebook)
+    voice: speech.Voice = field(default_factory=speech.Voice)
 
     def check(self) -> Any:
         yield from super().check()
@@ -145,14 +147,14 @@ TABLE = speech.table(
 FIELDS = speech.fields(
     same={
         "rotary_embedding_base": "base", "conv_depthwise_kernel_size": "kernel",
-        "conformer_conv_dropout": "convolution_dropout", **speech.BOOK,
+        "conformer_conv_dropout": "convolution_dropout", **speech.BOOK, **speech.VOICE,
     },
     default={
         "rotary_embedding_base": 10_000, "conv_depthwise_kernel_size": 31, "conformer_conv_dropout": 0.1,
-        **speech.USUAL_BOOK,
+        **speech.USUAL_BOOK, **speech.USUAL_VOICE,
     },
 )  # fmt: skip
-HEADS = speech.names("Wav2Vec2Conformer", PreTraining="contrast", AudioFrameClassification="tag")
+HEADS = speech.names("Wav2Vec2Conformer", PreTraining="contrast", AudioFrameClassification="tag", XVector="speaker")
 _OWN = frozenset({"position_embeddings_type", "max_source_positions", "mels", "convolution_norm"})
 
 

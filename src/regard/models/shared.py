@@ -27,7 +27,7 @@ def check_heads(config: Any) -> Iterator[Problem]:
 
 def check_head(config: Any) -> Iterator[Problem]:
     """A head that classifies needs classes to choose from."""
-    if config.head in ("classify", "tag", "follows") and len(config.labels) < 2:
+    if config.head in ("classify", "tag", "follows", "speaker") and len(config.labels) < 2:
         yield "labels", "models.labels", {}
 
 

@@ -10,9 +10,11 @@ from regard import embed, heads, layers
 from regard.config import Problem, at_least, between, verify
 from regard.models import shared
 from regard.weights import foreign
+from regard.weights.layouts import unfolded
 from regard.weights.table import Drop, Row, Table, WeightNorm, row, rows, with_endings
 
-Head = Literal["encoder", "ctc", "classify", "tag", "contrast"]
+Head = Literal["encoder", "ctc", "classify", "tag", "contrast", "speaker"]
+LABELLED = ("classify", "tag", "speaker")
 LONGEST = 1 << 24  # samples: what is heard at a time has no positions that could run out
 MOST_CONVOLUTIONS = 64
 
@@ -33,13 +35,7 @@ class Convolutions:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
-        count = len(self.channels)
-        for name in ("channels", "kernels", "strides"):
-            sizes = getattr(self, name)
-            if not 0 < len(sizes) <= MOST_CONVOLUTIONS or len(sizes) != count:
-                yield name, "models.convolutions", {"count": count, "most": MOST_CONVOLUTIONS}
-            elif not all(1 <= size <= shared.LARGEST for size in sizes):
-                yield name, "config.between", {"least": 1, "most": shared.LARGEST}
+        yield from check_convolutions(self, "channels", "kernels", "strides")
         yield from shared.check_activation(self)
 
 
@@ -89,6 +85,34 @@ class Codebook:
             yield "dim", "models.multiple", {"of": self.groups}
         if self.temperature <= 0:
             yield "temperature", "config.at_least", {"least": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Voice:
+    """How a voice is made a vector of ``width`` numbers: convolutions over frames, unpadded."""
+
+    channels: tuple[int, ...] = (512, 512, 512, 512, 1500)
+    kernels: tuple[int, ...] = (5, 3, 3, 1, 1)
+    dilations: tuple[int, ...] = (1, 2, 3, 1, 1)
+    width: int = 512
+
+    def __post_init__(self) -> None:
+        verify(self)
+
+    def check(self) -> Iterator[Problem]:
+        yield from check_convolutions(self, "channels", "kernels", "dilations")
+        yield from shared.check_sizes(self, "width")
+
+
+def check_convolutions(config: Any, *names: str) -> Iterator[Problem]:
+    """As many of each as of the first, and sizes that can be."""
+    count = len(getattr(config, names[0]))
+    for name in names:
+        sizes = getattr(config, name)
+        if not 0 < len(sizes) <= MOST_CONVOLUTIONS or len(sizes) != count:
+            yield name, "models.convolutions", {"count": count, "most": MOST_CONVOLUTIONS}
+        elif not all(1 <= size <= shared.LARGEST for size in sizes):
+            yield name, "config.between", {"least": 1, "most": shared.LARGEST}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,7 +212,7 @@ def _spans(on: bool, share: float, length: int, least: int) -> Any:
 
 def stack(config: Any, blocks: Any, norm: Any) -> Any:
     """The layers, or, for a head that reads all of them, their average."""
-    if config.mixed and config.head in ("classify", "tag"):
+    if config.mixed and config.head in LABELLED:
         return layers.MixedStack(blocks, norm=norm)
     return layers.Stack(blocks, norm=norm)
 
@@ -209,7 +233,14 @@ def head(config: Any) -> Any:
         "classify": classify,
         "tag": lambda: heads.Tag(dim, count),
         "contrast": lambda: contrast(config),
+        "speaker": lambda: _speaker(config),
     }[config.head]()
+
+
+def _speaker(config: Any) -> Any:
+    own = config.voice
+    sizes = {"width": own.width, "speakers": len(config.labels)}
+    return heads.Speaker(config.dim, own.channels, own.kernels, own.dilations, **sizes)
 
 
 def contrast(config: Any) -> Any:
@@ -273,6 +304,8 @@ def table(prefix: str, *others: Row | Drop) -> Table:
                 {prefix}feature_projection.projection                embed.project
                 lm_head                                              head.letters
                 projector                                            head.pool.transform
+                projector                                            head.project
+                feature_extractor                                    head.vector
                 classifier                                           head.out
                 classifier                                           head.tag
                 quantizer.weight_proj                                head.quantizer.choose
@@ -284,6 +317,9 @@ def table(prefix: str, *others: Row | Drop) -> Table:
                 {positions}.bias                                     embed.positions.conv.bias
                 layer_weights                                        stack.mix
             """),
+            *rows("objective.weight                                  head.speakers"),
+            *rows("tdnn.*.kernel.weight                              head.convolutions.*.weight", unfolded),
+            *rows("tdnn.*.kernel.bias                                head.convolutions.*.bias"),
             *rows("quantizer.codevectors                             head.quantizer.words", row),
             *rows(f"{positions}.parametrizations.weight.{{original0,original1}}   embed.positions.conv.weight",
                   WeightNorm(2)),
@@ -337,6 +373,11 @@ BOOK = {
 }  # fmt: skip
 _BOOK = (2, 320, 256, 256, 100, 0.1, 0.1, 0.0)
 USUAL_BOOK = dict(zip(BOOK, _BOOK, strict=True))
+VOICE = {
+    "tdnn_dim": "voice.channels", "tdnn_kernel": "voice.kernels", "tdnn_dilation": "voice.dilations",
+    "xvector_output_dim": "voice.width",
+}  # fmt: skip
+USUAL_VOICE = dict(zip(VOICE, ((512, 512, 512, 512, 1500), (5, 3, 3, 1, 1), (1, 2, 3, 1, 1), 512), strict=True))
 _OWN = frozenset({"hidden_act", "feat_extract_activation", "output_hidden_size"})
 
 
@@ -377,7 +418,7 @@ def values(
         "activation": foreign.activation(data.get("hidden_act", "gelu"), where),
         "first.activation": foreign.activation(data.get("feat_extract_activation", "gelu"), where),
         "head": head,
-        "labels": foreign.labels(data, where) if head in ("classify", "tag") else (),
+        "labels": foreign.labels(data, where) if head in LABELLED else (),
     }
 
 

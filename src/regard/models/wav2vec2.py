@@ -19,11 +19,13 @@ READS = ("audio",)
 @dataclass(frozen=True, kw_only=True)
 class Config(speech.Speech):
     """normed_before: the stream is normed before each sublayer, not after it. beside: width of the small layers that
-    each block adds for a language (MMS, Pratap et al. 2023). book: what pretraining tells frames by."""
+    each block adds for a language (MMS, Pratap et al. 2023). book: what pretraining tells frames by. voice: how one
+    is made a vector."""
 
     normed_before: bool = False
     beside: int | None = None
     book: speech.Codebook = field(default_factory=speech.Codebook)
+    voice: speech.Voice = field(default_factory=speech.Voice)
 
     def check(self) -> Any:
         yield from super().check()
@@ -94,10 +96,10 @@ def stacked(prefix: str) -> Any:
 TABLE = speech.table("wav2vec2.", *stacked("wav2vec2."))
 
 FIELDS = speech.fields(
-    same={"do_stable_layer_norm": "normed_before", "adapter_attn_dim": "beside", **speech.BOOK},
-    default={"do_stable_layer_norm": False, "adapter_attn_dim": None, **speech.USUAL_BOOK},
+    same={"do_stable_layer_norm": "normed_before", "adapter_attn_dim": "beside", **speech.BOOK, **speech.VOICE},
+    default={"do_stable_layer_norm": False, "adapter_attn_dim": None, **speech.USUAL_BOOK, **speech.USUAL_VOICE},
 )
-HEADS = speech.names("Wav2Vec2", PreTraining="contrast", AudioFrameClassification="tag")
+HEADS = speech.names("Wav2Vec2", PreTraining="contrast", AudioFrameClassification="tag", XVector="speaker")
 
 
 def read(data: Mapping[str, Any], where: str) -> Config:

@@ -47,6 +47,15 @@ def class_loss(logits: Tensor, targets: Tensor, smoothing: float = 0.0) -> Tenso
     return F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
 
 
+def margin_loss(x: Tensor, classes: Tensor, targets: Tensor, margin: float = 0.4, scale: float = 30.0) -> Tensor:
+    """Summed cross-entropy in nats of cosines, the right one of which must lead by ``margin`` (Wang et al. 2018,
+    eq. 5).
+    x (N, D), classes (D, V), targets (N,) int64."""
+    cosines = F.normalize(x.float(), dim=1) @ F.normalize(classes.float(), dim=0)
+    right = F.one_hot(targets, classes.shape[1])
+    return class_loss(scale * (cosines - margin * right), targets)
+
+
 def weighted_class_loss(logits: Tensor, targets: Tensor, weight: Tensor) -> Tensor:
     """Mean cross-entropy in nats, each target counting as its class's ``weight`` (V,). logits (N, V), targets (N,)."""
     return F.cross_entropy(logits.float(), targets, weight)

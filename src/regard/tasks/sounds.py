@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from regard.errors import RegardError
@@ -35,6 +37,21 @@ def predict(
             found = bundle.model(processor(sound).unsqueeze(0).to(device_of(bundle.model)), Context())[0]
         answer = _ANSWERS[bundle.task](bundle.labels, found, candidates=candidates, least=least, seconds=sound.seconds)
         yield {"sound": str(path), **answer}
+
+
+def vectors(bundle: Bundle, paths: Iterable[str], *, normalised: bool = True) -> Tensor:
+    """(sounds, D) float32: of a model that tells speakers apart each sound's voice, else the mean of its frames."""
+    processor: Any = bundle.processor
+    if getattr(processor, "reads", None) != "audio":
+        raise RegardError("tasks.no_sound_processor", folder=bundle.folder or bundle.family)
+    found = []
+    for path in paths:
+        x = processor(opened(path)).unsqueeze(0).to(device_of(bundle.model))
+        with evaluating(bundle.model):
+            hidden = bundle.model.hidden(x, Context())
+            found.append(getattr(bundle.model.head, "vectors", bundle.model.head)(hidden, Context())[0])
+    together = torch.stack(found).float().cpu()
+    return F.normalize(together, dim=-1) if normalised else together
 
 
 def _class(labels: tuple[str, ...], logits: Tensor, *, candidates: int, **_: Any) -> dict[str, Any]:

@@ -129,6 +129,20 @@ class _Flipped:
 flipped = _Flipped()
 
 
+class _Unfolded:
+    """Convolutions (out, in, kernel) stored as linear layers over the frames that they see, (out, kernel * in)."""
+
+    def theirs(self, ours: Sequence[Tensor]) -> list[Tensor]:
+        return [t.transpose(1, 2).flatten(1) for t in ours]
+
+    def ours(self, theirs: Sequence[Tensor], shapes: Shapes) -> list[Tensor]:
+        pairs = zip(theirs, shapes, strict=True)
+        return [t.view(shape[0], shape[2], shape[1]).transpose(1, 2).contiguous() for t, shape in pairs]
+
+
+unfolded = _Unfolded()
+
+
 class _Single:
     """Matrices of one row, stored as vectors."""
 

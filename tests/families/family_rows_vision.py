@@ -164,6 +164,20 @@ DETR = Row(
         },
         "narrow": {"backbone_config": {**_NETWORK, "downsample_in_bottleneck": True, "depths": [2, 1]}},
         "auxiliary": {"auxiliary_loss": True},
+        "segment": {
+            "architecture": "DetrForSegmentation",
+            "backbone_config": {
+                **_NETWORK,
+                "hidden_sizes": [8, 12, 16, 20],
+                "depths": [1, 2, 1, 1],
+                "out_features": ["stage1", "stage2", "stage3", "stage4"],
+            },
+            "d_model": 64,
+            "encoder_attention_heads": 8,
+            "decoder_attention_heads": 4,
+            "mask_loss_coefficient": 3,
+            "dice_loss_coefficient": 2,
+        },
     },
 )
 

@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from torch.testing import assert_close
 
 from regard.errors import BadFileError, RegardError
 from regard.heads.detect import Guesses, Objects
+from regard.heads.outline import Outlines
 from regard.heads.unified import Segmented
 from regard.layers import Context, Key
 from regard.ops.random import hidden_patches
@@ -76,12 +78,16 @@ def told(twins: Twins, x: Tensor) -> Context:
 
 def outputs(found: Any) -> tuple[Tensor, ...]:
     """What is compared: one tensor, or a detection's two."""
+    if isinstance(found, Outlines):
+        return (found.guesses.logits, found.guesses.boxes, found.masks)
     if isinstance(found, Segmented):
         return (found.logits,)
     return (found.logits, found.boxes) if isinstance(found, Guesses) else (found,)
 
 
 def expected_outputs(twins: Twins, found: Any) -> tuple[Tensor, ...]:
+    if hasattr(found, "pred_masks"):
+        return found.logits, found.pred_boxes, found.pred_masks
     if hasattr(found, "pred_boxes"):
         return found.logits, found.pred_boxes
     if twins.case.variant == "pixels":
@@ -145,7 +151,7 @@ def listening(model: Any) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-@over(cases("ForImageClassification", "ForPreTraining", "ForObjectDetection", "ForSemanticSegmentation"))
+@over(cases("ForImageClassification", "ForPreTraining", "ForObjectDetection", "Segmentation"))
 def test_loss(case: Case, twins: Twins) -> None:
     x, labels = images(twins, 3), torch.tensor([2, 0, CLASSES - 1])
     with torch.no_grad():
@@ -153,6 +159,11 @@ def test_loss(case: Case, twins: Twins) -> None:
             masked = told(twins, x).masked
             summed = twins.model.head.loss(twins.model(x, told(twins, x)), x, masked, normed=twins.model.config.normed)
             assert_close(summed / masked.sum(), theirs(twins, x).loss)
+            return
+        if case.architecture == "DetrForSegmentation":
+            targets = [outlined(one, usual_size(twins)) for one in objects((5, 1, 2))]
+            written = [{"class_labels": one.labels, "boxes": one.boxes, "masks": one.masks} for one in targets]
+            assert_close(twins.model.head.loss(twins.model(x), targets), theirs(twins, x, labels=written).loss)
             return
         if "Segmentation" in case.architecture:
             maps = torch.randint(CLASSES, (3, *usual_size(twins)))
@@ -174,6 +185,10 @@ def objects(counts: tuple[int, ...]) -> list[Objects]:
     corners = [torch.rand(count, 2, 2).sort(1).values for count in counts]
     boxes = [torch.cat((one.mean(1), one[:, 1] - one[:, 0]), 1) for one in corners]
     return [Objects(torch.randint(CLASSES, (count,)), one) for count, one in zip(counts, boxes, strict=True)]
+
+
+def outlined(one: Objects, size: tuple[int, int]) -> Objects:
+    return replace(one, masks=(torch.rand(len(one.labels), *size) < 0.3).float())
 
 
 @over(cases("ForMaskedImageModeling"))
@@ -302,6 +317,18 @@ def test_padding_of_a_batch_is_no_token(tmp_path_factory: pytest.TempPathFactory
         twins.model.embed.project = plain
         alone = twins.model(x[1:2, :, :40])
         assert (alone.logits - before[0][1]).abs().max() < 0.3
+
+
+def test_nobody_looks_for_an_object_in_padding(tmp_path: Path) -> None:
+    case = next(case for case in cases() if case.name == "detr-segment")
+    twins = make(case, tmp_path)
+    x, sizes, mask = images(twins, 2), torch.tensor([[61, 45], [27, 20]]), torch.zeros(2, 61, 45)
+    for row, (height, width) in enumerate(sizes.tolist()):
+        mask[row, :height, :width] = 1
+    with torch.no_grad():
+        expected = expected_outputs(twins, theirs(twins, x, pixel_mask=mask.long()))
+        assert_close(outputs(twins.model(x, Context(sizes=sizes))), expected)
+        assert not torch.allclose(twins.model(x).masks[1], expected[2][1], rtol=0.1)
 
 
 class Disturbed(torch.nn.Module):

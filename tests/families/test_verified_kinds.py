@@ -32,6 +32,7 @@ CASES = [
     *(Case(row) for row in (VIT, DEIT, DINOV2, BEIT, VIT_MAE, YOLOS, SEGFORMER, DETR)),
     *(Case(VIT, one) for one in ("pool", "pixels")),
     *(Case(VIT_MAE, "pool"), Case(SEGFORMER, "classify"), Case(BEIT, "segment"), Case(DETR, "auxiliary")),
+    Case(DETR, "segment"),
     *(Case(row) for row in (CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP)),
     *(Case(CLIP, "classify"), Case(SIGLIP, "classify"), Case(CLIP_TEXT, "pool"), Case(CLIP_VISION, "pool")),
     *(Case(row) for row in (BLIP, VISION_ENCODER_DECODER)),
@@ -75,7 +76,7 @@ def test_what_the_reference_wrote_is_equal_layer_by_layer(case: Case, tmp_path: 
     few = case.architecture == "BeitForSemanticSegmentation"  # of which no more layers run than it is given
     assert found["within"] and kinds == (set() if few else usual)
     assert {"output", "text_embeds", "image_embeds"} & set(names)
-    assert ("boxes" in names) == ("Detection" in case.architecture)
+    assert ("boxes" in names) == (case.row in (YOLOS, DETR))
     assert all(row["relative"] < 2e-5 for row in found["rows"])
     # DETR's queries begin at zero.
     assert all(row["largest"] > 0 for row in found["rows"] if (case.row, row["name"]) != (DETR, "stack.in"))

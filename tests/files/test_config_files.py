@@ -36,6 +36,7 @@ WITHOUT_HEADS = {"hifigan", "vq"}  # convolutions alone
 BELOW_ONE = {"max_relative_positions", "position_buckets"}
 # How much wider a layer is, or what counts how much in a loss: a half is one, too.
 BELOW_ONE |= {"mlp_ratio", "class_cost", "bbox_cost", "giou_cost", "bbox_loss_coefficient", "giou_loss_coefficient"}
+BELOW_ONE |= {"mask_loss_coefficient", "dice_loss_coefficient"}
 UNREAD = {("phi3", "attention_dropout")}
 
 

@@ -109,13 +109,24 @@ def beit() -> Any:
     )
 
 
-@pytest.mark.parametrize("make", [segformer, beit])
+def detr() -> Any:
+    network = {"model_type": "resnet", "embedding_size": 6, "hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1]}
+    network["out_features"] = ["stage1", "stage2", "stage3", "stage4"]
+    return transformers.DetrForSegmentation(
+        transformers.DetrConfig(
+            use_timm_backbone=False, backbone_config=network, d_model=64, encoder_layers=1, decoder_layers=1,
+            encoder_attention_heads=8, decoder_attention_heads=4, encoder_ffn_dim=13, decoder_ffn_dim=13,
+            num_queries=7, **NAMED,
+        )
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("make", [segformer, beit, detr])
 def test_what_each_pixel_is(tmp_path: Path, picture: Path, make: Any, capsys) -> None:
     model = make()
     sizes = {"size": {"height": 64, "width": 64}, **({"do_center_crop": False} if make is beit else {})}
-    processor = getattr(transformers, "BeitImageProcessorPil" if make is beit else "SegformerImageProcessorPil")(
-        **sizes
-    )
+    sizes = {"size": {"shortest_edge": 50, "longest_edge": 90}} if make is detr else sizes
+    processor = getattr(transformers, f"{make.__name__.title()}ImageProcessorPil")(**sizes)
     folder = saved(tmp_path / "segmenter", model, processor)
     found = asked(folder, str(picture), "--out", str(tmp_path / "masks"), capsys=capsys)
     mask = np.array(Image.open(found["mask"]))

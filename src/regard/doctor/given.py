@@ -18,6 +18,7 @@ from regard import models
 from regard.bundle import Bundle
 from regard.errors import RegardError
 from regard.heads.detect import Guesses
+from regard.heads.outline import Outlines
 from regard.heads.unified import Segmented
 from regard.layers import Context, Voice
 from regard.models.questions import Questioned
@@ -73,6 +74,8 @@ def outputs(found: Any) -> dict[str, Tensor]:
     """What our model's answer holds, by the same names."""
     if isinstance(found, Guesses):
         return {"output": found.logits, "boxes": found.boxes}
+    if isinstance(found, Outlines):
+        return {"output": found.guesses.logits, "boxes": found.guesses.boxes, "masks": found.masks}
     if isinstance(found, Segmented):  # what stands aside the reference does not show
         return {"output": found.logits}
     return found if isinstance(found, dict) else {"output": found}

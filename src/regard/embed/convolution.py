@@ -107,11 +107,16 @@ class ResidualNet(nn.Module):
         self.stages = nn.ModuleList(stage(number) for number in range(len(widths)))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = F.max_pool2d(F.relu(self.stem(images)), 3, stride=2, padding=1)
+        return self.maps(images)[-1]
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """What each stage makes, the largest first."""
+        x, made = F.max_pool2d(F.relu(self.stem(images)), 3, stride=2, padding=1), []
         for stage in self.stages:
             for block in stage:  # type: ignore[attr-defined]
                 x = block(x)
-        return x
+            made.append(x)
+        return made
 
     def grid(self, images: Tensor) -> Grid:
         """Rows and columns of what it makes of images."""
@@ -137,7 +142,11 @@ class FeatureMap(nn.Module):
         self.project = nn.Conv2d(width, dim, 1)
 
     def forward(self, images: Tensor, context: Context) -> Tensor:
-        x = self.project(self.network(images)).flatten(2).mT
+        return self.tokens(self.project(self.network(images)), context)
+
+    def tokens(self, projected: Tensor, context: Context) -> Tensor:
+        """(B, T, D) of a map (B, D, rows, columns)."""
+        x = projected.flatten(2).mT
         drop = dropout(self.dropout, context.key)
         return x if drop is None else drop(x)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from regard.heads.detect import Detect, Layers
     from regard.heads.images import Codes, Pixels, Restore, Taught
     from regard.heads.language import Capped, Language, Transform
+    from regard.heads.outline import Outline
     from regard.heads.pairs import AttentionPool, Pairs, SigmoidPairs, Vector
     from regard.heads.segment import ClassifyMaps, LastMap, Segment
     from regard.heads.speaker import Speaker
@@ -47,6 +48,7 @@ __all__ = [
     "LastMap",
     "Segment",
     "Aside",
+    "Outline",
     "Unified",
     "Layers",
     "Weights",
@@ -80,6 +82,7 @@ _WHERE = {
     "LastMap": "heads.segment",
     "Segment": "heads.segment",
     "Aside": "heads.unified",
+    "Outline": "heads.outline",
     "Unified": "heads.unified",
     "Layers": "heads.detect",
     "Weights": "heads.weights",

@@ -27,10 +27,11 @@ class Guesses:
 
 @dataclass(frozen=True, eq=False)
 class Objects:
-    """What there is in one image: labels (N,) int64, boxes (N, 4)."""
+    """What there is in one image: labels (N,) int64, boxes (N, 4), and perhaps masks (N, height, width) of 0 and 1."""
 
     labels: Tensor
     boxes: Tensor
+    masks: Tensor | None = None
 
 
 class Layers(nn.Module):

@@ -4,7 +4,7 @@ it, all at once. Places are added to q and k in every layer, and to nothing else
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from regard import embed, heads, layers
@@ -82,12 +82,23 @@ class Config:
         yield from shared.check_activation(self)
         if len(self.labels) < 1:
             yield "labels", "models.labels", {}
+        if self.head == "segment":
+            yield from self._outlined()
+
+    def _outlined(self) -> Iterator[Problem]:
+        """Outlines go by four maps, and by groups of channels that are halved four times."""
+        if len(self.network.widths) != 4:
+            yield "network", "models.four_maps", {}
+        if self.dim % 128 and self.dim not in (16, 32, 64):
+            yield "dim", "models.multiple", {"of": 128}
+        if self.heads % 8:
+            yield "heads", "models.multiple", {"of": 8}
 
 
 def build(config: Config) -> Any:
     import torch
 
-    from regard.models.transformer import Queried
+    from regard.models.transformer import Outlined, Queried
 
     dim = config.dim
 
@@ -116,13 +127,16 @@ def build(config: Config) -> Any:
         for _ in range(config.decoder_depth)
     ]
     count, kind = len(config.labels), layers.NormedStack if config.auxiliary else layers.Stack
-    return Queried(
+    head = heads.Detect(dim, count, config.queries, torch.nn.Linear(dim, count + 1), config.weights)
+    if config.head == "segment":
+        head = heads.Outline(head, dim, config.heads, config.network.widths[-2::-1], config.activation)
+    return (Outlined if config.head == "segment" else Queried)(
         config,
         embed=embed.FeatureMap(_network(config), config.network.widths[-1], dim, dropout=config.dropout),
         encoder=layers.Stack(encoder),
         queries=torch.nn.Parameter(torch.zeros(config.queries, dim)),
         stack=kind(decoder, norm=layers.LayerNorm(dim)),
-        head=heads.Detect(dim, count, config.queries, torch.nn.Linear(dim, count + 1), config.weights),
+        head=head,
     )
 
 
@@ -177,8 +191,7 @@ for _number in range(4):
         _TIMM[f"{_old}downsample.0."] = f"{_new}shortcut.convolution."
         _TIMM[f"{_old}downsample.1."] = f"{_new}shortcut.normalization."
 
-TABLE = Table(
-    rows=(
+_ROWS = (
         *_normed(_STEM, "embed.network.stem"),
         *(one for number in range(4) for one in _stage(number)),
         *rows("model.query_position_embeddings.weight              queries"),
@@ -209,34 +222,80 @@ TABLE = Table(
             class_labels_classifier                             head.of_class
             bbox_predictor.layers.*                             head.box.layers.*
         """, ".weight", ".bias"),
-    ),
-    begin=_TIMM,
 )  # fmt: skip
 
+
+def _outlines(config: Any) -> bool:
+    return config.head == "segment"
+
+
+def _detects(config: Any) -> bool:
+    return config.head == "detect"
+
+
+def _inside() -> Iterator[Any]:
+    """The rows of a detection as a part of the model that outlines."""
+    for one in _ROWS:
+        if isinstance(one, Drop):
+            yield replace(one, theirs=f"detr.{one.theirs}")
+            continue
+        ours = tuple(
+            f"head.detect.{name.removeprefix('head.')}" if name.startswith("head.") else name for name in one.ours
+        )
+        yield replace(one, theirs=tuple(f"detr.{name}" for name in one.theirs), ours=ours, when=_outlines)
+
+
+TABLE = Table(
+    rows=(
+        *(one if isinstance(one, Drop) else replace(one, when=_detects) for one in _ROWS),
+        *_inside(),
+        *with_endings("""
+            bbox_attention.q_linear     head.q
+            bbox_attention.k_linear     head.k
+            mask_head.lay1              head.layers.0.convolution
+            mask_head.lay2              head.layers.1.convolution
+            mask_head.lay3              head.layers.2.convolution
+            mask_head.lay4              head.layers.3.convolution
+            mask_head.lay5              head.layers.4.convolution
+            mask_head.gn1               head.layers.0.norm
+            mask_head.gn2               head.layers.1.norm
+            mask_head.gn3               head.layers.2.norm
+            mask_head.gn4               head.layers.3.norm
+            mask_head.gn5               head.layers.4.norm
+            mask_head.adapter1          head.across.0
+            mask_head.adapter2          head.across.1
+            mask_head.adapter3          head.across.2
+            mask_head.out_lay           head.out
+        """, ".weight", ".bias"),
+    ),
+    begin={**_TIMM, **{f"detr.{old}": f"detr.{new}" for old, new in _TIMM.items()}},
+)  # fmt: skip
+
+_WEIGHTS = {**vision.WEIGHTS, "mask_loss_coefficient": "weights.mask", "dice_loss_coefficient": "weights.dice"}
 FIELDS = foreign.Fields(
     same={
         "num_channels": "channels", "d_model": "dim", "encoder_layers": "depth", "encoder_attention_heads": "heads",
         "encoder_ffn_dim": "hidden", "decoder_layers": "decoder_depth", "decoder_attention_heads": "decoder_heads",
         "decoder_ffn_dim": "decoder_hidden", "num_queries": "queries", "dropout": "dropout",
         "attention_dropout": "attention_dropout", "activation_dropout": "inner_dropout",
-        "auxiliary_loss": "auxiliary", **vision.WEIGHTS,
+        "auxiliary_loss": "auxiliary", **_WEIGHTS,
     },
     only={
         "position_embedding_type": ("sine",), "dilation": (False,), "encoder_layerdrop": (0.0,),
         "decoder_layerdrop": (0.0,), "is_encoder_decoder": (True, False),
     },
     harmless=frozenset({
-        "tie_word_embeddings", "init_std", "init_xavier_std", "use_pretrained_backbone", "mask_loss_coefficient",
-        "dice_loss_coefficient", "num_hidden_layers", "max_position_embeddings", "scale_embedding",
-        "classifier_dropout", "backbone_kwargs",
+        "tie_word_embeddings", "init_std", "init_xavier_std", "use_pretrained_backbone", "num_hidden_layers",
+        "max_position_embeddings", "scale_embedding", "classifier_dropout", "backbone_kwargs",
     }),
     default={
         "num_channels": 3, "d_model": 256, "encoder_layers": 6, "encoder_attention_heads": 8, "encoder_ffn_dim": 2048,
         "decoder_layers": 6, "decoder_attention_heads": 8, "decoder_ffn_dim": 2048, "num_queries": 100, "dropout": 0.1,
         "attention_dropout": 0.0, "activation_dropout": 0.0, "auxiliary_loss": False, **vision.USUAL_WEIGHTS,
+        "mask_loss_coefficient": 1, "dice_loss_coefficient": 1,
     },
 )  # fmt: skip
-HEADS = {"DetrForObjectDetection": "detect"}
+HEADS = {"DetrForObjectDetection": "detect", "DetrForSegmentation": "segment"}
 _NETWORK = foreign.Fields(
     same={
         "embedding_size": "stem", "hidden_sizes": "widths", "depths": "depths",
@@ -262,11 +321,16 @@ def read(data: Mapping[str, Any], where: str) -> Config:
     values["activation"] = foreign.activation(data.get("activation_function", "relu"), where)
     values["head"] = shared.foreign_head(data, HEADS, "DetrForObjectDetection", where)
     values["labels"] = foreign.labels(data, where)
-    values["network"] = _read_network(data, where)
+    values["network"] = _read_network(data, values["head"], where)
     return foreign.config(Config, values, where, FIELDS)
 
 
-def _read_network(data: Mapping[str, Any], where: str) -> Network:
+def _shown(head: str, count: int) -> list[str]:
+    """The stages whose maps are looked at, by their library's names."""
+    return [f"stage{number + 1}" for number in range(0 if head == "segment" else count - 1, count)]
+
+
+def _read_network(data: Mapping[str, Any], head: str, where: str) -> Network:
     """The network of a file that describes it, or that names one of another library's."""
     inner = data.get("backbone_config")
     named = inner if isinstance(inner, Mapping) else data
@@ -279,12 +343,12 @@ def _read_network(data: Mapping[str, Any], where: str) -> Network:
         shared.refuse("backbone_config", inner, ('{"model_type": "resnet", ...}',), where)
     where = f"{where} (backbone_config)"
     values = _NETWORK.read(inner, where)
-    kind, last = inner.get("layer_type", "bottleneck"), f"stage{len(values['depths'])}"
+    kind, shown = inner.get("layer_type", "bottleneck"), _shown(head, len(values["depths"]))
     if kind not in ("basic", "bottleneck"):
         shared.refuse("layer_type", kind, ("basic", "bottleneck"), where)
-    if inner.get("out_features") not in (None, [last]):
+    if inner.get("out_features") not in ((shown,) if head == "segment" else (None, shown)):
         raise BadFileError(
-            "weights.setting", where=where, key="out_features", value=inner["out_features"], accepted=[last]
+            "weights.setting", where=where, key="out_features", value=inner.get("out_features"), accepted=shown
         )
     return foreign.config(Network, {**values, "bottleneck": kind == "bottleneck"}, where, _NETWORK)
 
@@ -294,7 +358,7 @@ def write(config: Config) -> dict[str, Any]:
     inner = _NETWORK.write(config.network) | {
         "num_channels": config.channels,
         "layer_type": "bottleneck" if config.network.bottleneck else "basic",
-        "out_features": [f"stage{len(config.network.depths)}"],
+        "out_features": _shown(config.head, len(config.network.depths)),
     }
     return (
         vision.whole(FIELDS.write(config))

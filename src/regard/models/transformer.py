@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import RegardError
+from regard.heads.outline import Around
 from regard.layers.attention import Attention, CrossAttention
 from regard.layers.cache import Cache, Growing, Memory
 from regard.layers.context import DECODER, Context
@@ -118,9 +119,15 @@ class Queried(nn.Module):
     def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
         """(B, Q, D)."""
         context = _keyed(self, context)
+        source = self._source(x, context)
+        return self._answers(self.encoder(self.embed(x, source), source), source, context)
+
+    def _source(self, x: Tensor, context: Context) -> Context:
+        """The encoder's context."""
         source = _opened(self.embed, x, context)
-        source = replace(source, added=self.embed.added(source.places()))
-        memory = self.encoder(self.embed(x, source), source)
+        return replace(source, added=self.embed.added(source.places()))
+
+    def _answers(self, memory: Tensor, source: Context, context: Context) -> Tensor:
         key = None if context.key is None else context.key.at(DECODER)
         count, dim = self.queries.shape
         asked = Context(
@@ -130,8 +137,22 @@ class Queried(nn.Module):
             memory_added=source.added,
             memory_mask=memory_mask(source, context),
             side=context.side,
-        ).open((len(memory), count), x.device)
+        ).open((len(memory), count), memory.device)
         return self.stack(memory.new_zeros(len(memory), count, dim), asked)
+
+
+class Outlined(Queried):
+    """The same under a head that is also given what objects are outlined in: ``head(answers, context, around)``."""
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Any:
+        """What the head makes of each query's answer and of the maps around it."""
+        context = _keyed(self, context)
+        context = replace(context, side={}) if context.side is None else context
+        source, maps = self._source(x, context), self.embed.network.maps(x)
+        projected = self.embed.project(maps[-1])
+        memory = self.encoder(self.embed.tokens(projected, source), source)
+        around = Around(memory, source.valid(memory.shape[1]), [projected, *maps[-2::-1]])
+        return self.head(self._answers(memory, source, context), context, around)
 
 
 class Pyramid(nn.Module):

@@ -262,4 +262,7 @@ def pooled_alike(data: Mapping[str, Any], config: Any, where: str) -> None:
 
 def whole(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings with the weights of a loss as whole numbers where they are: their library takes no others."""
-    return {key: int(value) if key in WEIGHTS and value == int(value) else value for key, value in settings.items()}
+    return {
+        key: int(value) if key.endswith(("_cost", "_coefficient")) and value == int(value) else value
+        for key, value in settings.items()
+    }

@@ -67,6 +67,23 @@ def map_loss(logits: Tensor, targets: Tensor, ignored: int) -> Tensor:
     return F.cross_entropy(logits.float(), targets, reduction="sum", ignore_index=ignored)
 
 
+def focal_loss(logits: Tensor, targets: Tensor, share: float = 0.25) -> Tensor:
+    """Nats of yes or no, of which the more certain count less by the square of what is missing (Lin et al. 2017), yes
+    by ``share`` and no by the rest: each row's mean, summed. logits (N, P), targets (N, P) 0 or 1."""
+    logits, targets = logits.float(), targets.float()
+    nats = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    missing = (targets - logits.sigmoid()).abs()
+    weight = share * targets + (1 - share) * (1 - targets)
+    return (weight * nats * missing.square()).mean(1).sum()
+
+
+def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """How far masks are from covering the same (Milletari et al. 2016), summed over rows. logits (N, P), targets (N, P)
+    0 or 1."""
+    shares, targets = logits.float().sigmoid(), targets.float()
+    return (1 - (2 * (shares * targets).sum(1) + 1) / (shares.sum(1) + targets.sum(1) + 1)).sum()
+
+
 def squared_loss(outputs: Tensor, targets: Tensor) -> Tensor:
     """Summed squared error; both of one shape."""
     return F.mse_loss(outputs.float(), targets.float(), reduction="sum")

@@ -61,7 +61,8 @@ def _outputs(found: Any) -> dict[str, Tensor]:
     if isinstance(found, Tensor):
         return {"output": found}
     if getattr(found, "pred_boxes", None) is not None:
-        return {"output": found.logits, "boxes": found.pred_boxes}
+        masks = getattr(found, "pred_masks", None)
+        return {"output": found.logits, "boxes": found.pred_boxes, **({} if masks is None else {"masks": masks})}
     one = _first(
         found, ("logits", "prediction_logits", "reconstruction", "projected_states", "spectrogram", "pooler_output")
     )

@@ -62,7 +62,8 @@ def _outputs(found: Any) -> dict[str, Tensor]:
         return {"output": found}
     if getattr(found, "pred_boxes", None) is not None:
         masks = getattr(found, "pred_masks", None)
-        return {"output": found.logits, "boxes": found.pred_boxes, **({} if masks is None else {"masks": masks})}
+        outlines = {} if masks is None else {"masks": masks}
+        return outlines | {"output": found.logits, "boxes": found.pred_boxes}
     one = _first(
         found, ("logits", "prediction_logits", "reconstruction", "projected_states", "spectrogram", "pooler_output")
     )

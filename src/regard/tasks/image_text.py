@@ -97,11 +97,16 @@ def draw(bundle: Bundle, begun: Sequence[Any], settings: Paint) -> Tensor:
     side, palette = isqrt(bundle.model.config.context), getattr(bundle.processor, "settings", None)
     if palette is None or palette.clusters is None or side * side != bundle.model.config.context:
         raise RegardError("tasks.no_colours", family=bundle.family)
-    beginnings = [[] if one is None else prepared(bundle, one).numbers[0, : side // 2 * side].tolist() for one in begun]
+    beginnings = [[] if one is None else _upper_half(prepared(bundle, one).numbers, side) for one in begun]
     with evaluating(bundle.model):
         found = colours(bundle.model, beginnings, settings)
     shown = ((torch.tensor(palette.clusters) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return shown[found.cpu()].unflatten(1, (side, side))
+
+
+def _upper_half(numbers: Tensor | None, side: int) -> list[int]:
+    assert numbers is not None  # the processor knows the colours
+    return numbers[0, : side // 2 * side].tolist()
 
 
 def sheet(pictures: Tensor, path: Path, *, most: int = 8, scale: int = 1) -> None:

@@ -76,8 +76,12 @@ def test_a_decoder_and_its_body_alone_give_the_last(encoder, head):
 
 
 def test_what_has_no_vector_is_refused(encoder):
+    """An encoder-decoder, whatever its head."""
+    sizes = {"vocab": encoder.tokenizer.size, "dim": 12, "depth": 1, "decoder_depth": 1, "hidden": 13}
+    sizes |= {"heads": 2, "decoder_heads": 2, "decoder_hidden": 13, "head": "classify", "labels": ("a", "b")}
+    both = models.build(models.config("bart", sizes), Key(2)).eval()
     with pytest.raises(RegardError, match="encoder-decoder"):
-        vectors(Bundle(encoder.model, encoder.tokenizer, "t5", "seq2seq"), ["a"])
+        vectors(Bundle(both, encoder.tokenizer, "bart", "classification"), ["a"])
     assert vectors(encoder, []).shape == (0, 24)
 
 

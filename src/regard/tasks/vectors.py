@@ -18,6 +18,7 @@ from regard import limits
 from regard.errors import BadFileError, RegardError
 from regard.heads.classify import Pool
 from regard.layers import Context
+from regard.models.transformer import EncoderDecoder
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -40,7 +41,7 @@ def vectors(
     A text is cut after `context` tokens (None: the model's). Raises RegardError for an encoder-decoder, and for an
     empty text where the tokenizer puts nothing around it.
     """
-    if bundle.task == "seq2seq":
+    if isinstance(bundle.model, EncoderDecoder):
         raise RegardError("tasks.no_vectors", family=bundle.family)
     model, most = bundle.model, min(context or bundle.context, bundle.context)
     pool = Pool(model.config.dim, how or usual(bundle))

@@ -33,7 +33,7 @@ from regard.models.transformer import EncoderDecoder
 from regard.named import NAMES, place
 from regard.ops.random import Key
 from regard.weights import folder as files
-from regard.weights import table
+from regard.weights import header, table
 from regard.weights.ct2 import names as ct2
 from regard.weights.ct2.container import is_ct2
 from regard.weights.ct2.container import open_file as ct2_file
@@ -207,7 +207,22 @@ def _opened(path: Path) -> tuple[str, Any, Callable[[], table.Tensors]]:
     if isinstance(data, dict) and data.get("auto_map"):
         known = ", ".join(models.model_types())
         raise BadFileError("weights.code", file=path / CONFIG, value=repr(data["auto_map"])[:80], known=known)
-    return str(path / CONFIG), data, lambda: files.Folder(path)
+    data, adapter = _spoken(path, data)
+    return str(path / CONFIG), data, lambda: files.Folder(path, adapter)
+
+
+def _spoken(folder: Path, data: Any) -> tuple[Any, str | None]:
+    """The settings for the language that the folder's tokenizer names, and the file of its own weights: of a model that
+    keeps an alphabet and adapters for each of many languages (MMS, Pratap et al. 2023, section 5.2)."""
+    known = {path.name.split(".")[1]: path.name for path in sorted(folder.glob("adapter.*.safetensors"))}
+    if not known or not isinstance(data, dict) or data.get("adapter_attn_dim") is None:
+        return data, None
+    settings = limits.read_json(limits.member(folder, "tokenizer_config.json"))
+    language = settings.get("target_lang") if isinstance(settings, dict) else None
+    if not isinstance(language, str) or language not in known:
+        raise BadFileError("bundle.adapter", folder=folder, language=language, known=", ".join(known)[:300])
+    letters = next((one.shape for one in header.check(folder / known[language]) if one.name == "lm_head.bias"), None)
+    return data | ({} if letters is None else {"vocab_size": letters[0]}), known[language]
 
 
 def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:

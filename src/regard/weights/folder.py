@@ -27,11 +27,12 @@ DTYPES = {
 
 
 class Folder:
-    """The tensors of a model folder, each read when asked for, once and straight into memory of its own."""
+    """The tensors of a model folder, each read when asked for, once and straight into memory of its own. Those of the
+    file ``instead`` stand in the place of the folder's own."""
 
     owned = True
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, instead: str | None = None) -> None:
         if (folder / FILE).exists():
             names = {FILE}
         elif (folder / INDEX).exists():
@@ -43,6 +44,11 @@ class Folder:
         for file in (_File(limits.member(folder, name)) for name in sorted(names)):
             self._twice += [name for name in file.entries if name in self._files]
             self._files |= dict.fromkeys(file.entries, file)
+        if instead is not None:
+            other = _File(limits.member(folder, instead))
+            if strange := sorted(other.entries.keys() - self._files.keys()):
+                raise BadFileError("weights.strange_adapter", file=other.path, name=strange[0])
+            self._files |= dict.fromkeys(other.entries, other)
 
     def names(self) -> set[str]:
         return set(self._files)

@@ -13,7 +13,7 @@ TORCH := torch==2.13.0
 PY := $(BIN)/python
 DEMO_OPTIONS := $(if $(QUICK),--quick) $(if $(PROMPT),--prompt "$(PROMPT)") $(if $(LANG_),--lang $(LANG_))
 
-.PHONY: demo test quick mutants promises soak fuzz lock sbom lint bench clean
+.PHONY: demo test quick quick-one quick-two mutants promises soak fuzz lock sbom lint bench clean
 
 # The encoder that the demo fine-tunes comes from the package index, pinned and hashed. Without a network the demo goes
 # on and says what it left out; the tests do not.
@@ -22,11 +22,23 @@ demo: .venv/stamp-demo
 	$(BIN)/regard demo $(DEMO_OPTIONS)
 
 test: .venv/stamp-dev .venv/stamp-browser
-	$(PY) -m pytest -m "not slow"
+	@$(MAKE) --no-print-directory quick
 	$(PY) -m pytest -m slow
 
+# Quick tests in two halves side by side, of which the second is shown when it is done. The slow ones measure time and
+# memory, and have the machine to themselves.
+ONE = core ct2 explain families files generate gguf inputs speech using
+
 quick: .venv/stamp-dev
-	$(PY) -m pytest -m "not slow"
+	@$(MAKE) --no-print-directory -j2 quick-one quick-two
+
+quick-one:
+	$(PY) -m pytest -m "not slow" $(addprefix tests/,$(ONE))
+
+quick-two:
+	@mkdir -p build
+	@$(PY) -m pytest -m "not slow" tests $(addprefix --ignore=tests/,$(ONE)) > build/quick-two.log 2>&1; \
+	code=$$?; cat build/quick-two.log; exit $$code
 
 # An hour and a half on two cores; ended early, it goes on where it was. `make clean` forgets what was shown.
 mutants: .venv/stamp-dev

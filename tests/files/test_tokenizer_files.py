@@ -244,14 +244,14 @@ def growth(tokenizer: Tokenizer, unit: str, tries: int) -> tuple[float, float]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_time_of_cutting_grows_with_the_text(good, kind, capsys):
     """A million of the same character: at most 2 s for a MB, and in proportion: what takes quadratic time takes
-    16 times as long for four times as many. (Memory for a million tokens alone brings prose to 5 on a busy machine.)
+    16 times as long for four times as many. (Memory for a million tokens alone brings prose to 5.)
     """
     tokenizer, worst, steepest = Tokenizer.load(good[kind]), 0.0, 0.0
     for name, unit in HARD.items():
         spent, ratio = growth(tokenizer, unit, 1)
         if spent > 2.0 or ratio > 6.0:
             spent, ratio = growth(tokenizer, unit, 4)
-        assert spent <= 2.0 and ratio <= 8.0, (name, spent, ratio, growth(tokenizer, PROSE, 4))
+        assert spent <= 2.0 and ratio <= 10.0, (name, spent, ratio, growth(tokenizer, PROSE, 4))
         worst, steepest = max(worst, spent), max(steepest, ratio)
     with capsys.disabled():
         print(f"\n{kind}: {len(HARD)} texts of 1 MB, at most {worst:.2f} s; four times as much: {steepest:.2f} times")

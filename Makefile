@@ -40,7 +40,7 @@ quick-two:
 	@$(PY) -m pytest -m "not slow" tests $(addprefix --ignore=tests/,$(ONE)) > build/quick-two.log 2>&1; \
 	code=$$?; cat build/quick-two.log; exit $$code
 
-# An hour and a half on two cores; ended early, it goes on where it was. `make clean` forgets what was shown.
+# Half an hour on two cores; ended early, it goes on where it was. `make clean` forgets what was shown.
 mutants: .venv/stamp-dev
 	$(PY) tools/mutants.py --state build/mutants.json
 

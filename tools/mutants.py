@@ -240,7 +240,7 @@ def tested(tree: str, tests: list[str], said: str) -> None:
     os.chdir(tree)
     os.environ |= {"PYTHONPATH": f"{tree}/src", "PYTHONDONTWRITEBYTECODE": "1"}
     sys.dont_write_bytecode = True
-    sys.path[0] = f"{tree}/src"
+    sys.path[:1] = [tree, f"{tree}/src"]  # as `python -m pytest` has them, also for processes that a test starts
     import pytest as runner
 
     # What was loaded beforehand is not rewritten, and need not be: none of it is a test.

@@ -221,7 +221,9 @@ def _spoken(folder: Path, data: Any) -> tuple[Any, str | None]:
     language = settings.get("target_lang") if isinstance(settings, dict) else None
     if not isinstance(language, str) or language not in known:
         raise BadFileError("bundle.adapter", folder=folder, language=language, known=", ".join(known)[:300])
-    letters = next((one.shape for one in header.check(folder / known[language]) if one.name == "lm_head.bias"), None)
+    letters = next(
+        (one.shape for one in header.check(limits.member(folder, known[language])) if one.name == "lm_head.bias"), None
+    )
     return data | ({} if letters is None else {"vocab_size": letters[0]}), known[language]
 
 

@@ -144,11 +144,11 @@ def find(what: str | os.PathLike[str], device: str = "cpu") -> Subject:
 
 def of_bundle(found: Bundle, what: str = "model", rows: Sequence[Row] = ()) -> Subject:
     """A model without a run; `rows` that fit its task, or none."""
-    seen_or_heard = models.reads(found.family) != ("text",)
-    ours = found.task in (OF_IMAGES, OF_SOUND) if seen_or_heard else found.task in tasks.names()
+    reads_text = models.reads(found.family) == ("text",)
+    ours = found.task in (tasks.names() if reads_text else (OF_IMAGES, OF_SOUND))
     task = tasks.of(found) if ours else None
     recipe = Recipe(task={"name": found.task}, model={"family": found.family})
-    chosen = whole(task, found, rows) if seen_or_heard else short(task, found, rows)
+    chosen = examples(task, found, rows)
     return _subject(what, "model", found, task, chosen, recipe)
 
 
@@ -158,7 +158,7 @@ def of_recipe(recipe: Recipe, what: str, device: str = "cpu") -> Subject:
     prepared = setup.prepare(_on(replace(recipe, tokenizer=words), device))
     model, _ = prepared.build()
     found = prepared.bundle(model.to(device).eval())
-    rows = (whole if prepared.task.name in (OF_IMAGES, OF_SOUND) else short)(prepared.task, found, prepared.train)
+    rows = examples(prepared.task, found, prepared.train)
     return _subject(what, "recipe", found, prepared.task, rows, prepared.recipe, setup=prepared)
 
 
@@ -178,9 +178,13 @@ def of_run(run: Run, device: str = "cpu") -> Subject:
         assert prepared is not None
         found = prepared.bundle(_newest(run, prepared).to(device).eval())
     task = prepared.task if prepared else tasks.of(found, recipe.task_settings)
-    chosen = whole if task.name in (OF_IMAGES, OF_SOUND) else short
-    rows = chosen(task, found, prepared.train if prepared else ())
+    rows = examples(task, found, prepared.train if prepared else ())
     return _subject(str(run.folder), "run", found, task, rows, recipe, run=run, setup=prepared, lost=lost)
+
+
+def examples(task: Task | None, found: Bundle, rows: Iterable[Row]) -> tuple[tuple[Row, ...], bool]:
+    """Some rows, and whether they are made up: short ones of texts, whole ones of what else is read."""
+    return (short if models.reads(found.family) == ("text",) else whole)(task, found, rows)
 
 
 def short(task: Task | None, found: Bundle, rows: Iterable[Row]) -> tuple[tuple[Row, ...], bool]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -65,7 +66,9 @@ class Seq2SeqTask:
         self.beams = beams
         # As decoding begins (regard.generate): as the model's own texts do (BART's with eos, and a language that is
         # asked for stands behind it), else as those of a new one.
-        self._marks = marks or Marks(start=special(tokenizer, self.name, "bos", "pad"))
+        marks = marks or Marks()
+        known = marks.start is not None
+        self._marks = marks if known else replace(marks, start=special(tokenizer, self.name, "bos", "pad"))
         self._end = special(tokenizer, self.name, "eos")
 
     def samples(self, row: Row, *, index: int = 0, epoch: int = 0, seed: int = 0) -> list[Sample]:

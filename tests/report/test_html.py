@@ -111,6 +111,14 @@ def test_every_section_is_drawn(everything, browser, tmp_path, language):
     assert '<path class="line c0"' in body
 
 
+def test_a_table_shows_the_digits_that_were_measured(browser, tmp_path):
+    """A column's numbers have as many as the longest of them needs, three or four at most."""
+    table = Table(columns=["a", "b", "c"], rows=[[43.4, 3.5, 1 / 3], [17.4, 4.22, 2 / 3]])
+    body = browser(html.write(Report(title="t", sections=[table]), tmp_path / "page.html"))
+    cells = re.findall(r'<td class="number"[^>]*>(?:<[^>]*>)*([\d.]+)', body)
+    assert cells == ["43.4", "3.50", "0.333", "17.4", "4.22", "0.667"]
+
+
 def test_nothing_is_fetched(everything, page):
     found = page(html.build(everything("a")))
     for _, attributes in found.tags:

@@ -6,7 +6,9 @@ function decimals(cells) {
   if (cells.every((one) => number(one) === null || one.whole)) return 0;
   const sizes = cells.map(number).filter((one) => one).map(Math.abs);
   const largest = Math.max(...sizes, 0);
-  return largest >= 1000 ? 0 : largest >= 100 ? 1 : largest >= 10 ? 2 : Math.min(...sizes, 1) < 0.1 ? 4 : 3;
+  const most = largest >= 1000 ? 0 : largest >= 100 ? 1 : largest >= 10 ? 2 : Math.min(...sizes, 1) < 0.1 ? 4 : 3;
+  // What was rounded before it came here gets no digits that nobody measured.
+  return Math.min(most, Math.max(...sizes.map((one) => (String(one).split(".")[1] || "").length), 0));
 }
 
 // A number that would round to 0 keeps its power of ten.

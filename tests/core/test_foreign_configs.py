@@ -44,7 +44,7 @@ LIES = [0, -1, 10**9, 10**12, 10**30, 7.0, 2.5, "768", "", True, [], [768], {}, 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name in NAMES for key in SIZES[name]])
 def test_sizes_that_cannot_be_are_refused_by_name(name, key, lie):
     data = written(name)
-    twins = ["decoder" + key.removeprefix("encoder"), "decoder_vocab_size"] if name == "vaswani" else []
+    twins = ("decoder_vocab_size", "num_hidden_layers") if name == "vaswani" else ()
     for twin in twins:
         if data.get(twin) == data[key]:
             data[twin] = lie
@@ -93,13 +93,17 @@ def test_everything_written_is_read_back(name):
     assert read(name, written(name)) == config
 
 
-def test_a_marian_that_does_not_say_that_it_scales_is_refused():
+def test_a_marian_that_does_not_say_that_it_scales_does_not():
     data = written("vaswani")
+    assert read("vaswani", data).scaled
     del data["scale_embedding"]
-    with pytest.raises(BadFileError, match="scale_embedding"):
-        read("vaswani", data)
+    assert not read("vaswani", data).scaled  # as in their library
+    for key, value in {"decoder_vocab_size": 3, "num_hidden_layers": 3}.items():
+        with pytest.raises(BadFileError, match=key):
+            read("vaswani", written("vaswani") | {key: value})
+    del data["decoder_layers"]
     with pytest.raises(BadFileError, match="decoder_layers"):
-        read("vaswani", written("vaswani") | {"decoder_layers": 3})
+        read("vaswani", data)
 
 
 @pytest.mark.parametrize(

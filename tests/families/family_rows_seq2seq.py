@@ -24,6 +24,10 @@ MARIAN = Row(
         **_SIDES,
         **_TOKENS,
     },
+    variants={
+        "plain": {"scale_embedding": False, "activation_function": "silu"},
+        "unlike": {"decoder_layers": 3, "decoder_attention_heads": 7, "decoder_ffn_dim": 13},
+    },
     fixed=("embed_positions",),
 )
 

@@ -36,7 +36,6 @@ ASKED: dict[str, dict[str, Any]] = {
         "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "position_buckets": 256,
         "norm_rel_ebd": "layer_norm", "position_biased_input": False,
     },
-    "marian": {"scale_embedding": True},  # those that do not scale were never trained
     "vision-encoder-decoder": {  # a pair of models, which of itself names none
         "encoder": transformers.ViTConfig().to_dict(),
         "decoder": transformers.TrOCRConfig().to_dict() | {"is_decoder": True, "add_cross_attention": True},

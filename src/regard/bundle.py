@@ -24,7 +24,7 @@ from regard import limits, models
 from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.classify import Pool
 from regard.hub import names as hub_names
-from regard.inputs import gguf, languages, marks, processors
+from regard.inputs import advice, gguf, languages, marks, processors
 from regard.inputs.absent import NoTokenizer, tokenizer_files
 from regard.inputs.marks import Marks
 from regard.inputs.processors import Processor
@@ -183,7 +183,8 @@ def _marks(folder: Path, data: dict[str, Any], config: Any, tokenizer: Any) -> M
     if vocab is None or isinstance(tokenizer, NoTokenizer):
         return Marks()
     if is_gguf(folder):
-        return Marks(ends=gguf.ends(open_file(folder)))
+        file = open_file(folder)
+        return Marks(ends=gguf.ends(file), advice=advice.of_gguf(file.metadata, str(folder)))
     return marks.read(folder, {} if is_ct2(folder) else data, vocab, getattr(config, "start", None))
 
 
@@ -236,7 +237,11 @@ def save(folder: str | os.PathLike[str], bundle: Bundle) -> None:
     data = module.write(bundle.model.config)
     if not isinstance(bundle.tokenizer, NoTokenizer):
         bundle.tokenizer.save(folder)
-        data |= _token_ids(bundle)
+        ids = _token_ids(bundle)
+        data |= ids
+        if bundle.marks.advice:  # where its file stands, nothing of config.json is heard about texts
+            start = {key: data[key] for key in ("decoder_start_token_id",) if key in data}
+            marks.save(folder, bundle.marks, {**start, **ids})
     if bundle.processor is not None:
         bundle.processor.save(folder)
     stored = next(bundle.model.parameters()).dtype

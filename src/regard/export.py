@@ -21,6 +21,7 @@ from regard import bundle as bundles
 from regard import limits, models
 from regard.bundle import Bundle
 from regard.errors import BadFileError, ConfigError, RegardError
+from regard.inputs import advice
 from regard.inputs import gguf as words
 from regard.inputs.spoken import START, TASKS, spoken
 from regard.weights import table
@@ -95,6 +96,7 @@ def _gguf(bundle: Bundle, path: Path, type_: str) -> None:
     spoken = words.metadata(tokenizer.document(), roles, tokenizer.settings, config.vocab)
     turns = [token for token in bundle.marks.ends if token != tokenizer.eos]
     spoken |= {words.KEY + key: token for key, token in zip(words.TURNS, turns, strict=False)}
+    spoken |= advice.gguf(bundle.marks.advice)
     general = {"general.architecture": name, "general.name": path.stem, "general.quantization_version": 2}
     tensors = names.renamed(name, data, table.write(module.TABLE, bundle.model))
     writing.write(path, general | metadata | spoken, tensors, type_)

@@ -14,7 +14,7 @@ from regard import models
 from regard.inputs.marks import Marks
 from regard.layers import Key
 
-sys.path.insert(0, str(Path(__file__).parent))  # every_text
+sys.path.insert(0, str(Path(__file__).parent))  # every_text, published
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .,!?-明月光床前疑是"
 PAD, BOS, EOS, FIRST = 0, 1, 2, 3

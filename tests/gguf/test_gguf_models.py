@@ -287,6 +287,16 @@ def test_what_else_ends_a_turn_is_known(tokenizer, tmp_path):
         ends(lying)
 
 
+def test_what_is_advised_about_drawing_travels(tokenizer, tmp_path):
+    said = (("min_p", 0.05), ("temperature", 0.6), ("top_k", 20), ("top_p", 0.95))
+    before = replace(made("llama", tokenizer), marks=Marks(advice=(("num_beams", 3), *said)))
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    assert bundle.load(tmp_path / "m.gguf").marks.advice == said
+    kept = gguf.GGUFReader(tmp_path / "m.gguf").fields
+    assert kept["general.sampling.top_k"].contents() == 20
+    assert kept["general.sampling.temp"].contents() == pytest.approx(0.6)
+
+
 def test_a_chat_template_travels(tokenizer, tmp_path):
     from regard.inputs import chat
 

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
+from regard.cli.decoding import heard, named
 from regard.cli.fetching import ready
-from regard.generate.settings import Rules, Settings
+from regard.generate.advised import settings
+from regard.generate.settings import Rules
 from regard.words import say
 
 if TYPE_CHECKING:
     from regard.generate.conversation import Conversation
 
+USUAL = {"temperature": 0.7, "top_p": 0.9, "repetition": 1.1}  # of a model whose files advise nothing
+PLAIN = ("max_tokens", "stop", "seed")  # what the likeliest answer heeds
 COMMANDS = ("/help", "/reset", "/undo", "/retry", "/system", "/save", "/quit")
 
 
@@ -28,12 +32,12 @@ COMMANDS = ("/help", "/reset", "/undo", "/retry", "/system", "/save", "/quit")
 @option("--system")
 @option("--prompt", "prompts", multiple=True)
 @option("--max-tokens", type=int, default=512)
-@option("--temperature", type=float, default=0.7)
+@option("--temperature", type=float)
 @option("--top-k", type=int)
-@option("--top-p", type=float, default=0.9)
+@option("--top-p", type=float)
 @option("--min-p", type=float)
 @option("--typical-p", type=float)
-@option("--repetition-penalty", "repetition", type=float, default=1.1)
+@option("--repetition-penalty", "repetition", type=float)
 @option("--frequency-penalty", "frequency", type=float, default=Rules.frequency)
 @option("--presence-penalty", "presence", type=float, default=Rules.presence)
 @option("--no-repeat", type=int)
@@ -48,17 +52,18 @@ def command(
     model: str, system: str | None, prompts: tuple[str, ...], greedy: bool, yes: bool, device: str, dtype: str,
     threads: int | None, **decoding: Any,
 ) -> None:  # fmt: skip
-    if greedy:
-        decoding |= {"temperature": 0.0, "top_p": None, "top_k": None, "min_p": None, "typical_p": None}
-        decoding |= {"repetition": 1.0, "frequency": 0.0, "presence": 0.0, "no_repeat": None}
-    names = ("typical_p", "repetition", "frequency", "presence", "no_repeat")
-    settings = Settings(rules=Rules(**{name: decoding.pop(name) for name in names}), **decoding)
+    told = named(decoding)
+    if greedy:  # the likeliest words, whatever is said of drawing
+        told = {name: value for name, value in told.items() if name in PLAIN} | {"temperature": 0.0, "repetition": 1.0}
+    settings(told)  # what is wrong is said before a model is loaded
     ready(model, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen
     from regard.generate.conversation import Conversation
 
-    with Conversation(bundle.load(model, **chosen(device, dtype, threads)), system, settings) as talk:
+    loaded = bundle.load(model, **chosen(device, dtype, threads))
+    usual = {"max_tokens": decoding["max_tokens"]} | ({} if greedy else USUAL)
+    with Conversation(loaded, system, heard(loaded, told, usual)) as talk:
         if prompts or not sys.stdin.isatty():
             _asked(talk, prompts or tuple(line.strip() for line in sys.stdin if line.strip()))
         else:

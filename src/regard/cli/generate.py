@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +13,13 @@ import click
 
 from regard import limits
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
+from regard.cli.decoding import heard, named
 from regard.cli.fetching import ready
 from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
 from regard.config import to_dict
 from regard.errors import BadFileError
+from regard.generate.advised import DRAWN, settings
 from regard.generate.settings import Rules, Search, Settings
 from regard.words import say
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from regard.generate.text import Generated
 
 
-DRAWN = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 GUESSES = 5  # tokens guessed ahead where a source of guesses is given and their number is not
 
 
@@ -79,7 +80,8 @@ def command(
     threads: int | None, out: str | None, guidance: float | None, source_language: str | None,
     target_language: str | None, **decoding: Any,
 ) -> None:  # fmt: skip
-    settings = _settings(draft, **decoding)
+    told = _named(draft, **decoding)
+    plain = settings(told)  # what is wrong is said before a model is loaded
     for name in (model, *([draft] if draft else [])):
         ready(name, yes=yes)
     from regard import bundle
@@ -88,15 +90,13 @@ def command(
     where = chosen(device, dtype, threads)
     loaded, guessing = bundle.load(model, **where), bundle.load(draft, **where) if draft else None
     if _paints(loaded, out, guidance):
-        _paint(loaded, model, prompts, settings, out, guidance)
+        _paint(loaded, model, prompts, plain, out, guidance)
         return
     prompts = prompts or _lines()
     loaded = between(loaded, source_language, target_language)
-    drawing = any(decoding[name] is not None for name in (*DRAWN, "contrast"))
-    if loaded.task == "seq2seq" and not drawing and settings.beams == settings.drawn == 1:
-        settings = replace(settings, temperature=0.0)  # an answer is looked for, not made up
-    texts = _write(loaded, prompts, settings, told=logprobs, draft=guessing)
-    document = {"model": model, "settings": to_dict(settings), "texts": [_plain(each, prompts) for each in texts]}
+    how = heard(loaded, told, _usual(loaded, told))
+    texts = _write(loaded, prompts, how, told=logprobs, draft=guessing)
+    document = {"model": model, "settings": to_dict(how), "texts": [_plain(each, prompts) for each in texts]}
     answer(document, lambda screen: _tell(screen, loaded, texts) if logprobs else None)
     full = sum(each.reason == "context" for each in texts)
     if full:
@@ -154,21 +154,30 @@ def _heeded(settings: Settings) -> None:
         raise Mistake("cli_generate.of_texts", names=", ".join(given))
 
 
-def _settings(
+def _named(
     draft: str | None, *, greedy: bool, temperature: float | None, no_cache: bool, bias: tuple[str, ...],
-    schema: str | None, typical_p: float | None, guesses: int | None, **others: Any,
-) -> Settings:  # fmt: skip
+    schema: str | None, guesses: int | None, **others: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """What was asked for, by the names that settings have."""
     if greedy and temperature is not None:
         raise Mistake("cli_generate.greedy_and_temperature", temperature=temperature)
-    if greedy:
-        temperature = 0.0
-    others |= {} if temperature is None else {"temperature": temperature}
-    others |= {"bias": tuple(_biased(each) for each in bias), "typical_p": typical_p}
-    others["schema"] = limits.read_text(schema[1:]) if schema and schema.startswith("@") else schema
-    others["guesses"] = (GUESSES if draft or others["lookup"] else 0) if guesses is None else guesses
-    rules, search = ({field.name: others.pop(field.name) for field in fields(kind)} for kind in (Rules, Search))
-    cache: Any = "none" if no_cache else Settings.cache
-    return Settings(cache=cache, rules=Rules(**rules), search=Search(**search), **others)
+    told = named(others)
+    if greedy or temperature is not None:
+        told["temperature"] = 0.0 if greedy else temperature
+    if bias:
+        told["bias"] = tuple(_biased(each) for each in bias)
+    if schema is not None:
+        told["schema"] = limits.read_text(schema[1:]) if schema.startswith("@") else schema
+    if draft or others["lookup"] or guesses is not None:
+        told["guesses"] = GUESSES if guesses is None else guesses
+    return told | ({"cache": "none"} if no_cache else {})
+
+
+def _usual(loaded: Bundle, told: Mapping[str, Any]) -> dict[str, Any]:
+    """An encoder-decoder's one answer is looked for, not made up."""
+    drawing = told.keys() & {*DRAWN.values(), "contrast"}
+    several = max(told.get("beams", 1), told.get("best_of", 0), told.get("samples", 1)) > 1
+    return {"temperature": 0.0} if loaded.task == "seq2seq" and not drawing and not several else {}
 
 
 def _biased(said: str) -> tuple[str, float]:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regard.cli.command import answer, argument, option, verb, wants_json
+from regard.cli.decoding import heard
 from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
 from regard.errors import BadFileError
-from regard.generate.settings import Settings
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -65,7 +65,7 @@ def command(model: str, texts: tuple[str, ...], device: str, dtype: str, threads
         return
     loaded = between(loaded, *(chosen_options.pop(name, None) for name in ("source_language", "target_language")))
     task = _task(loaded, Run(model).recipe.task_settings if Run(model).exists else None)
-    options = _options(task, chosen_options)
+    options = _options(task, loaded, chosen_options)
     _shown(model, task.name, _predictions(task, loaded, texts or _lines(), options))
 
 
@@ -107,7 +107,7 @@ def _in_words(loaded: Bundle, paths: tuple[str, ...], wanted: dict[str, Any]) ->
         return image_text.zero_shot(loaded, paths, wanted.get("among", ()))
     question = wanted.pop("question", None)
     usual = {"max_tokens": 64} | ({} if wanted.get("beams", 1) > 1 else {"temperature": 0.0})
-    return image_text.captions(loaded, paths, Settings(**{**usual, **wanted}), question=question)
+    return image_text.captions(loaded, paths, heard(loaded, wanted, usual), question=question)
 
 
 def _task(loaded: Bundle, settings: Any) -> Task:
@@ -116,7 +116,7 @@ def _task(loaded: Bundle, settings: Any) -> Task:
     return tasks.of(loaded, settings)
 
 
-def _options(task: Task, wanted: dict[str, Any]) -> dict[str, Any]:
+def _options(task: Task, loaded: Bundle, wanted: dict[str, Any]) -> dict[str, Any]:
     """What the task's `predict` takes; an option that this task has no use for is a mistake, not ignored."""
     if task.name in _WRITERS:
         fitting = {name for name in wanted if name != "candidates"}
@@ -130,7 +130,9 @@ def _options(task: Task, wanted: dict[str, Any]) -> dict[str, Any]:
     usual = {"temperature": 0.0, "max_tokens": task.context} if task.name == "seq2seq" else {}
     if wanted.get("beams", 1) > 1:
         usual.pop("temperature", None)
-    return {"settings": Settings(**{**usual, **wanted})} if wanted or not usual else {}
+    if not (wanted or loaded.marks.advice or not usual):
+        return {}
+    return {"settings": heard(loaded, wanted, usual)}
 
 
 def _predictions(task: Task, loaded: Bundle, texts: Iterable[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:

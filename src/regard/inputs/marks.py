@@ -1,7 +1,7 @@
 """The tokens that a model's own files say begin and end what it writes, and what it never writes.
 
-They stand in generation_config.json, or in config.json where a folder has none. What the files advise besides (a
-temperature, a number of beams) is its maker's taste, and left to whoever asks.
+They stand in generation_config.json, or in config.json where a folder has none, beside what its makers advise about
+decoding, which is kept with them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 
 from regard import limits
 from regard.errors import BadFileError
+from regard.inputs import advice
+from regard.inputs.advice import Advice
 
 FILE = "generation_config.json"
 MOST = 1 << 12  # entries of a list
@@ -23,12 +25,14 @@ MOST = 1 << 12  # entries of a list
 class Marks:
     """ends: tokens that end a text, beside the tokenizer's end token (a chat model's end of a turn). start: what the
     texts of an encoder-decoder stand behind, where that is not its config's. first: the token that every text begins
-    with, and says no word: the language it is to be in. never: runs of tokens that are not written."""
+    with, and says no word: the language it is to be in. never: runs of tokens that are not written. advice: see there.
+    """
 
     ends: tuple[int, ...] = ()
     start: int | None = None
     first: int | None = None
     never: tuple[tuple[int, ...], ...] = ()
+    advice: Advice = ()
 
     def settled(self, config: Any) -> Marks:
         """The same with the start of a model of this config; of one that is no encoder-decoder there is none."""
@@ -56,6 +60,7 @@ def read(folder: Path, config: Mapping[str, Any], vocab: int, start: int | None)
         start=None if begins == start else begins,
         first=_one(data, "forced_bos_token_id", vocab, where),
         never=tuple(run for run in _runs(data, "bad_words_ids", where) if max(run) < vocab),
+        advice=advice.read(data, where, own=own),
     )
 
 
@@ -74,9 +79,10 @@ def settings(marks: Marks, eos: int | None) -> dict[str, Any]:
     return found
 
 
-def save(folder: Path, marks: Marks) -> None:
-    """Write them so that ``read`` finds them in this folder."""
-    limits.write(folder / FILE, json.dumps(settings(marks, None), indent=2) + "\n")
+def save(folder: Path, marks: Marks, ids: Mapping[str, Any] | None = None) -> None:
+    """Write them so that ``read`` finds them in this folder; ``ids``: settings as config.json says them."""
+    data = settings(marks, None) if ids is None else ids
+    limits.write(folder / FILE, json.dumps({**data, **advice.settings(marks.advice)}, indent=2) + "\n")
 
 
 def _one(data: Mapping[str, Any], key: str, vocab: int, where: str) -> int | None:

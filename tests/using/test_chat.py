@@ -11,7 +11,7 @@ from regard import bundle, models
 from regard.bundle import Bundle
 from regard.cli.main import run
 from regard.errors import BadFileError, RegardError
-from regard.generate import Settings, generate
+from regard.generate import Rules, Settings, generate
 from regard.generate.conversation import Conversation, Interrupted
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Key
@@ -115,6 +115,28 @@ def test_the_verb_answers_in_json(talker, capsys):
     code = run(["chat", str(talker.folder), "--prompt", "hello", "--greedy", "--max-tokens", "4", "--json"])
     document = json.loads(capsys.readouterr().out)
     assert code == 0 and [one["role"] for one in document["messages"]] == ["user", "assistant"]
+
+
+def test_answers_are_drawn_as_the_files_advise_and_the_likeliest_is_the_likeliest(talker, capsys, tmp_path):
+    for file in talker.folder.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    told = {"temperature": 0.4, "repetition_penalty": 3.0, "no_repeat_ngram_size": 1}
+    (tmp_path / "generation_config.json").write_text(json.dumps(told))
+
+    def said(folder, *options):
+        code = run(["chat", str(folder), "--prompt", "hello", "--max-tokens", "9", "--lang", "en", "--json", *options])
+        out, error = capsys.readouterr()
+        assert code == 0
+        return json.loads(out)["messages"][1]["content"], error
+
+    rules = Rules(repetition=3.0, no_repeat=1)
+    with Conversation(bundle.load(tmp_path), settings=Settings(temperature=0.4, max_tokens=9, rules=rules)) as talk:
+        expected = talk.ask("hello")
+    answer, error = said(tmp_path)
+    assert answer == expected
+    assert "--temperature 0.4" in error and "--repetition-penalty 3.0" in error and "--no-repeat 1" in error
+    likeliest = said(talker.folder, "--greedy")
+    assert said(tmp_path, "--greedy") == likeliest and likeliest[0] != expected
 
 
 def test_commands_with_a_slash(talker, capsys, tmp_path):

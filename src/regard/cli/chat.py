@@ -54,7 +54,8 @@ def command(
 ) -> None:  # fmt: skip
     told = named(decoding)
     if greedy:  # the likeliest words, whatever is said of drawing
-        told = {name: value for name, value in told.items() if name in PLAIN} | {"temperature": 0.0, "repetition": 1.0}
+        unchanged = {"temperature": 0.0, "repetition": 1.0, "no_repeat": None}
+        told = {name: value for name, value in told.items() if name in PLAIN} | unchanged
     settings(told)  # what is wrong is said before a model is loaded
     ready(model, yes=yes)
     from regard import bundle

@@ -5,6 +5,7 @@ from __future__ import annotations
 from family_rows import CONTEXT, DEPTH, VOCAB, Row
 
 _CLASSES = {"num_labels": 3, "pad_token_id": 0}
+_REWARD = {"num_labels": 1, "pad_token_id": 0}
 _NO_TOKENS = {"bos_token_id": None, "eos_token_id": None}
 
 
@@ -60,6 +61,10 @@ QWEN3 = Row(
             "layer_types": ["sliding_attention", "full_attention"],
         },
         "classify": {"architecture": "Qwen3ForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Qwen3ForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "Qwen3ForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "Qwen3ForQuestionAnswering"},
+        "pool": {"architecture": "Qwen3Model"},
         "linear": LINEAR,
         "yarn": YARN,
         "llama3": LLAMA3,
@@ -73,6 +78,10 @@ LLAMA = Row(
         "tied": {"tie_word_embeddings": True},
         "biased": {"attention_bias": True, "mlp_bias": True},
         "classify": {"architecture": "LlamaForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "LlamaForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "LlamaForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "LlamaForQuestionAnswering"},
+        "pool": {"architecture": "LlamaModel"},
         "linear": LINEAR,
         "yarn": YARN,
         "llama3": LLAMA3,
@@ -85,6 +94,10 @@ MISTRAL = Row(
     variants={
         "whole": {"sliding_window": None},
         "classify": {"architecture": "MistralForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "MistralForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "MistralForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "MistralForQuestionAnswering"},
+        "pool": {"architecture": "MistralModel"},
     },
 )
 QWEN2 = Row(
@@ -95,6 +108,10 @@ QWEN2 = Row(
         "tied": {"tie_word_embeddings": True},
         "window": {"use_sliding_window": True, "sliding_window": 5, "max_window_layers": 1},
         "classify": {"architecture": "Qwen2ForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Qwen2ForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "Qwen2ForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "Qwen2ForQuestionAnswering"},
+        "pool": {"architecture": "Qwen2Model"},
         "yarn": YARN,
     },
 )
@@ -116,6 +133,10 @@ GPT_NEOX = Row(
         "tied": {"tie_word_embeddings": True},
         "whole": rope(rope_type="linear", factor=3.0, partial_rotary_factor=1.0),
         "classify": {"architecture": "GPTNeoXForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "GPTNeoXForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "GPTNeoXForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "GPTNeoXForQuestionAnswering"},
+        "pool": {"architecture": "GPTNeoXModel"},
     },
 )
 GPTJ = Row(
@@ -131,7 +152,12 @@ GPTJ = Row(
         "rotary_dim": 6,
         **_NO_TOKENS,
     },
-    variants={"classify": {"architecture": "GPTJForSequenceClassification", **_CLASSES}},
+    variants={
+        "classify": {"architecture": "GPTJForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "GPTJForSequenceClassification", **_REWARD},
+        "span": {"architecture": "GPTJForQuestionAnswering"},
+        "pool": {"architecture": "GPTJModel"},
+    },
 )
 BLOOM = Row(
     model_type="bloom",
@@ -140,6 +166,10 @@ BLOOM = Row(
     variants={
         "untied": {"tie_word_embeddings": False},
         "classify": {"architecture": "BloomForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "BloomForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "BloomForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "BloomForQuestionAnswering"},
+        "pool": {"architecture": "BloomModel"},
     },
 )
 OPT = Row(
@@ -184,6 +214,10 @@ GPT_NEO = Row(
         "untied": {"tie_word_embeddings": False},
         "whole": {"attention_types": [[["global"], 2]]},
         "classify": {"architecture": "GPTNeoForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "GPTNeoForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "GPTNeoForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "GPTNeoForQuestionAnswering"},
+        "pool": {"architecture": "GPTNeoModel"},
     },
 )
 PHI = Row(
@@ -194,6 +228,9 @@ PHI = Row(
         "tied": {"tie_word_embeddings": True},
         "third": rope(rope_type="default", partial_rotary_factor=0.25),
         "classify": {"architecture": "PhiForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "PhiForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "PhiForTokenClassification", "num_labels": 5},
+        "pool": {"architecture": "PhiModel"},
     },
 )
 OPENAI_GPT = Row(
@@ -203,6 +240,8 @@ OPENAI_GPT = Row(
     variants={
         "untied": {"tie_word_embeddings": False},
         "classify": {"architecture": "OpenAIGPTForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "OpenAIGPTForSequenceClassification", **_REWARD},
+        "pool": {"architecture": "OpenAIGPTModel"},
     },
 )
 GEMMA2 = Row(
@@ -214,6 +253,9 @@ GEMMA2 = Row(
         "capped": {"final_logit_softcapping": 3.0, "attn_logit_softcapping": 2.0, "attention_bias": True},
         "uncapped": {"final_logit_softcapping": None, "attn_logit_softcapping": None},
         "classify": {"architecture": "Gemma2ForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Gemma2ForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "Gemma2ForTokenClassification", "num_labels": 5},
+        "pool": {"architecture": "Gemma2Model"},
     },
     norm=0.0,
 )
@@ -237,6 +279,8 @@ GEMMA3 = Row(
             }
         },
         "classify": {"architecture": "Gemma3TextForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Gemma3TextForSequenceClassification", **_REWARD},
+        "pool": {"architecture": "Gemma3TextModel"},
     },
     norm=0.0,
 )
@@ -247,6 +291,8 @@ OLMO2 = Row(
     variants={
         "tied": {"tie_word_embeddings": True, "attention_bias": True},
         "classify": {"architecture": "Olmo2ForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Olmo2ForSequenceClassification", **_REWARD},
+        "pool": {"architecture": "Olmo2Model"},
     },
 )
 _EXPERTS = "an expert's product has as many rows as tokens came to it, and a sum's order goes by their number"
@@ -258,6 +304,10 @@ MIXTRAL = Row(
         "tied": {"tie_word_embeddings": True},
         "window": {"sliding_window": 5},
         "classify": {"architecture": "MixtralForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "MixtralForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "MixtralForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "MixtralForQuestionAnswering"},
+        "pool": {"architecture": "MixtralModel"},
     },
     batched=_EXPERTS,
 )
@@ -270,6 +320,10 @@ QWEN3_MOE = Row(
         "dense": {"mlp_only_layers": [1]},
         "window": {"use_sliding_window": True, "sliding_window": 5},
         "classify": {"architecture": "Qwen3MoeForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Qwen3MoeForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "Qwen3MoeForTokenClassification", "num_labels": 5},
+        "span": {"architecture": "Qwen3MoeForQuestionAnswering"},
+        "pool": {"architecture": "Qwen3MoeModel"},
     },
     batched=_EXPERTS,
 )
@@ -291,6 +345,9 @@ PHI3 = Row(
             },
         },
         "classify": {"architecture": "Phi3ForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "Phi3ForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "Phi3ForTokenClassification", "num_labels": 5},
+        "pool": {"architecture": "Phi3Model"},
     },
 )
 _YARN_TWICE = {
@@ -327,6 +384,9 @@ DEEPSEEK_V3 = Row(
         "yarn": {"rope_parameters": _YARN_TWICE},
         "half-split": {"rope_interleave": False, "norm_topk_prob": False},
         "classify": {"architecture": "DeepseekV3ForSequenceClassification", **_CLASSES},
+        "reward": {"architecture": "DeepseekV3ForSequenceClassification", **_REWARD},
+        "tag": {"architecture": "DeepseekV3ForTokenClassification", "num_labels": 5},
+        "pool": {"architecture": "DeepseekV3Model"},
     },
     batched=_EXPERTS,
 )

@@ -53,6 +53,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="transformer.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             transformer.word_embeddings.weight               embed.tokens.weight
@@ -67,6 +68,8 @@ TABLE = Table(
             transformer.h.*.mlp.dense_h_to_4h                stack.blocks.*.feed_forward.up
             transformer.h.*.mlp.dense_4h_to_h                stack.blocks.*.feed_forward.down
             transformer.ln_f                                 stack.norm
+            classifier                                       head.tag
+            qa_outputs                                       head.span
         """, ".weight", ".bias"),
         *(row for end in (".weight", ".bias") for row in rows(
             f"transformer.h.*.self_attention.query_key_value{end}    stack.blocks.*.attention.{{q,k,v}}{end}",
@@ -93,7 +96,7 @@ FIELDS = foreign.Fields(
         "hidden_size": None, "n_layer": None, "n_head": None,
     },
 )  # fmt: skip
-HEADS = decoder.names("Bloom")
+HEADS = decoder.names("Bloom", "tag", "span")
 # Older files name sizes otherwise.
 _OLD = {"n_embed": "dim", "num_hidden_layers": "depth", "num_attention_heads": "heads"}
 _NEW = {"dim": "hidden_size", "depth": "n_layer", "heads": "n_head"}

@@ -20,7 +20,8 @@ _ROPE = rope.Rope()
 
 @dataclass(frozen=True, kw_only=True)
 class Decoder:
-    """labels: the classes of a sequence or, with head "tag", of a token. pool: the newest token's vector."""
+    """labels: the classes of a sequence or, with head "tag", of a token. score: one number for a sequence, as of a
+    reward. pool: the newest token's vector."""
 
     vocab: int = 50_257
     context: int = 2048
@@ -31,7 +32,7 @@ class Decoder:
     eps: float = 1e-5
     dropout: float = 0.0
     tied: bool = False
-    head: Literal["language", "classify", "tag", "span", "pool"] = "language"
+    head: Literal["language", "classify", "score", "tag", "span", "pool"] = "language"
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -151,6 +152,7 @@ def _no_vocabulary(config: Any, *_: Any) -> Any:
     dim, count = config.dim, len(config.labels)
     return {
         "classify": lambda: heads.Classify(heads.Pool(dim, "last"), dim, count, bias=False),
+        "score": lambda: heads.Score(heads.Pool(dim, "last"), dim, bias=False),
         "tag": lambda: heads.Tag(dim, count, dropout=config.dropout),
         "span": lambda: heads.Span(dim),
         "pool": lambda: heads.Pool(dim, "last"),
@@ -170,12 +172,18 @@ def initialise(model: Any, key: Any) -> Any:
 
 
 # Llama's names, which most decoders after it took over in parts. What their norms are called is theirs to say.
-LLAMA_ENDS = rows("""
-    model.embed_tokens.weight             embed.tokens.weight
-    model.norm.weight                     stack.norm.weight
-    lm_head.weight                        head.weight
-    score.weight                          head.out.weight
-""")
+LLAMA_ENDS = (
+    *rows("""
+        model.embed_tokens.weight         embed.tokens.weight
+        model.norm.weight                 stack.norm.weight
+        lm_head.weight                    head.weight
+        score.weight                      head.out.weight
+    """),
+    *with_endings("""
+        score                             head.tag
+        qa_outputs                        head.span
+    """, ".weight", ".bias"),
+)  # fmt: skip
 LLAMA_ATTENTION = with_endings("""
     model.layers.*.self_attn.q_proj       stack.blocks.*.attention.q
     model.layers.*.self_attn.k_proj       stack.blocks.*.attention.k
@@ -208,9 +216,24 @@ LLAMA_DEFAULTS = {
 }  # fmt: skip
 
 
-def names(prefix: str, language: str = "ForCausalLM") -> dict[str, str]:
-    """The architectures of a model type and the heads they have, the usual one first."""
-    return {f"{prefix}{language}": "language", f"{prefix}ForSequenceClassification": "classify"}
+_ON_TOKENS = {"tag": "ForTokenClassification", "span": "ForQuestionAnswering"}
+
+
+def names(prefix: str, *on_tokens: str, language: str = "ForCausalLM", body: str = "Model") -> dict[str, str]:
+    """The architectures of a model type and the heads they have, the usual one first; ``on_tokens``: "tag", "span"."""
+    usual = {language: "language", "ForSequenceClassification": "classify", body: "pool"}
+    usual |= {_ON_TOKENS[head]: head for head in on_tokens}
+    return {f"{prefix}{name}": head for name, head in usual.items()}
+
+
+def alone(config: Any) -> str | None:
+    """What a file writes in the place of its table's prefix: a body alone has nothing around it."""
+    return "" if config.head == "pool" else None
+
+
+def answering(config: Any) -> str | None:
+    """The same of Llama and Qwen, whose body bears GPT's name where answers are read off it."""
+    return "transformer." if config.head == "span" else alone(config)
 
 
 def values(
@@ -222,9 +245,9 @@ def values(
     key, usual = activation
     found = fields.read(data, where, understood=frozenset({key, *understood}))
     head = shared.foreign_head(data, known, next(iter(known)), where)
-    found |= {"activation": foreign.activation(data.get(key, usual), where), "head": head}
-    found |= {"labels": foreign.labels(data, where) if head in ("classify", "tag") else ()}
-    return found
+    found |= {"activation": foreign.activation(data.get(key, usual), where)}
+    named = foreign.labels(data, where) if head in ("classify", "tag") else ()
+    return found | {"labels": named, "head": "score" if head == "classify" and len(named) == 1 else head}
 
 
 def written(
@@ -234,10 +257,11 @@ def written(
     key, usual = activation
     unusual = foreign.ACTIVATIONS[usual] != config.activation
     made = fields.write(config) | {
-        "architectures": [shared.architecture(known, config.head)],
+        "architectures": [shared.architecture(known, "classify" if config.head == "score" else config.head)],
         key: foreign.foreign_activation(config.activation) if unusual else usual,
     }
-    return made | (foreign.with_labels(config.labels) if config.labels else {})
+    labels = config.labels or (("LABEL_0",) if config.head == "score" else ())
+    return made | (foreign.with_labels(labels) if labels else {})
 
 
 def fill_heads(found: dict[str, Any]) -> None:

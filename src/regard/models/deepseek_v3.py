@@ -138,6 +138,7 @@ def _kv(config: Config) -> Op:
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *decoder.LLAMA_ENDS,
         *decoder.LLAMA_NORMS,
@@ -193,7 +194,7 @@ FIELDS = foreign.Fields(
     }),
     default=decoder.LLAMA_DEFAULTS | {"attention_bias": False, "rope_interleave": True},
 )  # fmt: skip
-HEADS = decoder.names("DeepseekV3")
+HEADS = decoder.names("DeepseekV3", "tag")
 _ACTIVATION = ("hidden_act", "silu")
 
 

@@ -106,7 +106,7 @@ ROWS = (
     Tie("lm_head.weight", "model.embed_tokens.weight"),
     Drop("model.layers.*.self_attn.rotary_emb.inv_freq"),
 )
-TABLE = Table(prefix="model.", rows=ROWS)
+TABLE = Table(prefix="model.", instead=decoder.alone, rows=ROWS)
 
 SIZES = decoder.LLAMA_FIELDS | {
     "head_dim": "attention.head_dim", "attention_bias": "attention.bias", "sliding_window": "attention.window",
@@ -124,7 +124,7 @@ FIELDS = foreign.Fields(
     harmless=HARMLESS,
     default=DEFAULTS | {"final_logit_softcapping": 30.0, "attn_logit_softcapping": 50.0},
 )
-HEADS = decoder.names("Gemma2")
+HEADS = decoder.names("Gemma2", "tag")
 ACTIVATION = ("hidden_activation", "gelu_pytorch_tanh")
 
 

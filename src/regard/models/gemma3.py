@@ -82,6 +82,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *gemma2.ROWS,
         *rows("""
@@ -97,7 +98,7 @@ FIELDS = foreign.Fields(
     harmless=gemma2.HARMLESS | {"_sliding_window_pattern"},
     default=gemma2.DEFAULTS | {"final_logit_softcapping": None},
 )
-HEADS = decoder.names("Gemma3") | {"Gemma3TextForSequenceClassification": "classify"}
+HEADS = {"Gemma3ForCausalLM": "language", **decoder.names("Gemma3Text"), "Gemma3ForSequenceClassification": "classify"}
 _KINDS = ("full_attention", "sliding_attention")
 
 

@@ -56,6 +56,7 @@ BLOCK = (
 )  # fmt: skip
 TABLE = Table(
     prefix="transformer.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             transformer.wte.weight                embed.tokens.weight
@@ -93,10 +94,7 @@ FIELDS = foreign.Fields(
         "tie_word_embeddings": True,
     },
 )  # fmt: skip
-HEADS = {
-    "GPT2LMHeadModel": "language", "GPT2ForSequenceClassification": "classify", "GPT2ForTokenClassification": "tag",
-    "GPT2ForQuestionAnswering": "span", "GPT2Model": "pool",
-}  # fmt: skip
+HEADS = decoder.names("GPT2", "tag", "span", language="LMHeadModel")
 _ACTIVATION = ("activation_function", "gelu_new")
 
 

@@ -51,6 +51,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="transformer.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             transformer.wte.weight                            embed.tokens.weight
@@ -68,6 +69,8 @@ TABLE = Table(
             transformer.h.*.mlp.c_fc                          stack.blocks.*.feed_forward.up
             transformer.h.*.mlp.c_proj                        stack.blocks.*.feed_forward.down
             transformer.ln_f                                  stack.norm
+            classifier                                        head.tag
+            qa_outputs                                        head.span
         """, ".weight", ".bias"),
         Tie("lm_head.weight", "transformer.wte.weight"),
         Drop("transformer.h.*.attn.attention.bias"),
@@ -90,7 +93,7 @@ FIELDS = foreign.Fields(
         "window_size": 256,
     },
 )  # fmt: skip
-HEADS = decoder.names("GPTNeo")
+HEADS = decoder.names("GPTNeo", "tag", "span")
 _ACTIVATION = ("activation_function", "gelu_new")
 _KINDS = ("global", "local")
 

@@ -54,6 +54,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="gpt_neox.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             gpt_neox.embed_in.weight                         embed.tokens.weight
@@ -67,6 +68,8 @@ TABLE = Table(
             gpt_neox.layers.*.mlp.dense_h_to_4h              stack.blocks.*.feed_forward.up
             gpt_neox.layers.*.mlp.dense_4h_to_h              stack.blocks.*.feed_forward.down
             gpt_neox.final_layer_norm                        stack.norm
+            classifier                                       head.tag
+            qa_outputs                                       head.span
         """, ".weight", ".bias"),
         *(row for end in (".weight", ".bias") for row in rows(
             f"gpt_neox.layers.*.attention.query_key_value{end}    stack.blocks.*.attention.{{q,k,v}}{end}",
@@ -95,7 +98,7 @@ FIELDS = foreign.Fields(
         "attention_bias": True,
     },
 )  # fmt: skip
-HEADS = decoder.names("GPTNeoX")
+HEADS = decoder.names("GPTNeoX", "tag", "span")
 _ACTIVATION = ("hidden_act", "gelu")
 _SHARE = {"partial_rotary_factor": "share"}
 

@@ -59,6 +59,7 @@ def _turned(config: Config) -> Interleaved:
 
 TABLE = Table(
     prefix="transformer.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             transformer.wte.weight                  embed.tokens.weight
@@ -76,6 +77,7 @@ TABLE = Table(
             transformer.h.*.mlp.fc_out              stack.blocks.*.feed_forward.down
             transformer.ln_f                        stack.norm
             lm_head                                 head
+            qa_outputs                              head.span
         """, ".weight", ".bias"),
         Tie("lm_head.weight", "transformer.wte.weight"),
         Drop("transformer.h.*.attn.bias"),
@@ -98,7 +100,7 @@ FIELDS = foreign.Fields(
         "n_inner": None, "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.0, "tie_word_embeddings": False, "rotary_dim": 64,
     },
 )  # fmt: skip
-HEADS = decoder.names("GPTJ")
+HEADS = decoder.names("GPTJ", "span")
 _ACTIVATION = ("activation_function", "gelu_new")
 
 

@@ -33,6 +33,8 @@ class Config(decoder.Gpt):
         yield from super().check()
         yield from between(self, 2, shared.LARGEST, "vocab")
         yield from decoder.fixed(self, tied=False)
+        if self.head not in ("language", "classify", "score"):
+            yield "head", "models.fixed", {"value": "language"}
 
     @property
     def start(self) -> int:
@@ -58,8 +60,11 @@ def build(config: Config) -> Any:
 def _head(config: Config) -> Any:
     import torch
 
+    pool = heads.Pool(config.dim, "mean")
     if config.head == "classify":
-        return heads.Classify(heads.Pool(config.dim, "mean"), config.dim, len(config.labels), bias=False)
+        return heads.Classify(pool, config.dim, len(config.labels), bias=False)
+    if config.head == "score":
+        return heads.Score(pool, config.dim, bias=False)
     return heads.Language(torch.nn.Parameter(torch.zeros(config.vocab - 1, config.dim)))
 
 

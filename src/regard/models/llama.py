@@ -73,6 +73,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=lambda config: (decoder.alone if config.kind == "mistral" else decoder.answering)(config),
     rows=(
         *decoder.LLAMA_ENDS,
         *decoder.LLAMA_NORMS,
@@ -103,7 +104,10 @@ FIELDS = {
         default=_DEFAULTS,
     ),
 }
-HEADS = {"llama": decoder.names("Llama"), "mistral": decoder.names("Mistral"), "qwen2": decoder.names("Qwen2")}
+HEADS = {
+    kind: decoder.names(name, "tag", "span")
+    for kind, name in {"llama": "Llama", "mistral": "Mistral", "qwen2": "Qwen2"}.items()
+}
 _ACTIVATION = ("hidden_act", "silu")
 _OWN = {"llama": (), "mistral": (), "qwen2": ("use_sliding_window", "sliding_window", "layer_types")}
 

@@ -64,6 +64,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *decoder.LLAMA_ENDS,
         *decoder.LLAMA_NORMS,
@@ -92,7 +93,7 @@ FIELDS = foreign.Fields(
         "num_key_value_heads": 8, "rms_norm_eps": 1e-5, "router_aux_loss_coef": 0.001,
     },
 )  # fmt: skip
-HEADS = decoder.names("Mixtral")
+HEADS = decoder.names("Mixtral", "tag", "span")
 _ACTIVATION = ("hidden_act", "silu")
 
 

@@ -66,6 +66,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *decoder.LLAMA_ENDS,
         *decoder.LLAMA_ATTENTION,

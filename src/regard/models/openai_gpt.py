@@ -47,6 +47,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="transformer.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             transformer.tokens_embed.weight       embed.tokens.weight
@@ -74,7 +75,7 @@ FIELDS = foreign.Fields(
     }),
     default={"layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "tie_word_embeddings": True},
 )  # fmt: skip
-HEADS = {"OpenAIGPTLMHeadModel": "language", "OpenAIGPTForSequenceClassification": "classify"}
+HEADS = decoder.names("OpenAIGPT", language="LMHeadModel")
 # Its files say "gelu" and mean the approximation by tanh.
 _ACTIVATIONS = {"gelu": "gelu_tanh", "relu": "relu", "silu": "silu", "swish": "silu"}
 

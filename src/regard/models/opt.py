@@ -79,6 +79,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             model.decoder.embed_tokens.weight                   embed.tokens.weight
@@ -120,7 +121,7 @@ FIELDS = foreign.Fields(
         "enable_bias": True,
     },
 )  # fmt: skip
-HEADS = decoder.names("OPT") | {"OPTForQuestionAnswering": "span", "OPTModel": "pool"}
+HEADS = decoder.names("OPT", "span")
 _ACTIVATION = ("activation_function", "relu")
 
 

@@ -53,6 +53,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             model.embed_tokens.weight            embed.tokens.weight
@@ -68,6 +69,7 @@ TABLE = Table(
             model.layers.*.mlp.fc2               stack.blocks.*.feed_forward.down
             model.final_layernorm                stack.norm
             lm_head                              head
+            score                                head.tag
         """, ".weight", ".bias"),
         Tie("lm_head.weight", "model.embed_tokens.weight"),
         Drop("model.layers.*.self_attn.rotary_emb.inv_freq"),
@@ -87,7 +89,7 @@ FIELDS = foreign.Fields(
         "layer_norm_eps": 1e-5, "resid_pdrop": 0.0, "tie_word_embeddings": False, "num_key_value_heads": None,
     },
 )  # fmt: skip
-HEADS = decoder.names("Phi")
+HEADS = decoder.names("Phi", "tag")
 _ACTIVATION = ("hidden_act", "gelu_new")
 _SHARE = {"partial_rotary_factor": "share"}
 

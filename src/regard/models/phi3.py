@@ -39,6 +39,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.alone,
     rows=(
         *decoder.LLAMA_ENDS,
         *decoder.LLAMA_NORMS,
@@ -61,7 +62,7 @@ FIELDS = foreign.Fields(
     harmless=frozenset({"embd_pdrop", "original_max_position_embeddings"}),
     default=decoder.LLAMA_DEFAULTS | {"rms_norm_eps": 1e-5, "sliding_window": None, "resid_pdrop": 0.0},
 )
-HEADS = decoder.names("Phi3")
+HEADS = decoder.names("Phi3", "tag")
 _ACTIVATION = ("hidden_act", "silu")
 _SHARE = {"partial_rotary_factor": "share"}
 _OLD = {"su": "longrope", "yarn": "longrope"}  # what the first files called it

@@ -83,14 +83,14 @@ ROWS = (
     *decoder.LLAMA_FEED_FORWARD,
     Tie("lm_head.weight", "model.embed_tokens.weight"),
 )
-TABLE = Table(prefix="model.", rows=ROWS)
+TABLE = Table(prefix="model.", instead=decoder.answering, rows=ROWS)
 
 FIELDS = foreign.Fields(
     same=decoder.LLAMA_FIELDS | {"head_dim": "attention.head_dim", "attention_bias": "attention.bias"},
     harmless=frozenset({"max_window_layers"}),
     default=decoder.LLAMA_DEFAULTS | {"head_dim": 128, "attention_bias": False},
 )
-HEADS = decoder.names("Qwen3")
+HEADS = decoder.names("Qwen3", "tag", "span")
 _ACTIVATION = ("hidden_act", "silu")
 
 

@@ -77,6 +77,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="model.",
+    instead=decoder.answering,
     rows=(
         *qwen3.ROWS,
         *rows("""
@@ -98,7 +99,7 @@ FIELDS = foreign.Fields(
         "head_dim": None, "num_experts": None, "norm_topk_prob": False, "router_aux_loss_coef": 0.001,
     },
 )  # fmt: skip
-HEADS = decoder.names("Qwen3Moe")
+HEADS = decoder.names("Qwen3Moe", "tag", "span")
 _ACTIVATION = ("hidden_act", "silu")
 _OWN = ("num_local_experts", "use_sliding_window", "sliding_window", "decoder_sparse_step", "mlp_only_layers")
 

@@ -158,14 +158,21 @@ class Row:
 @dataclass(frozen=True)
 class Table:
     """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them; so may each
-    of ``parts``, in the files of one part alone. ``old``: endings of names in older files -> what they became;
-    ``begin``: beginnings of names in some files -> what they are in others."""
+    of ``parts``, in the files of one part alone. ``instead``: what the file of a config writes in
+    the prefix's place (None: the prefix). ``old``: endings of names in older files -> what they became; ``begin``:
+    beginnings of names in some files -> what they are in others."""
 
     rows: tuple[Row | Tie | Drop | Past, ...]
     prefix: str = ""
     parts: Names = ()
+    instead: Callable[[Any], str | None] | None = None
     old: Mapping[str, str] = field(default_factory=dict)
     begin: Mapping[str, str] = field(default_factory=dict)
+
+    def begun(self, model: nn.Module) -> str:
+        """What this model's file writes in the prefix's place."""
+        found = None if self.instead is None else self.instead(model.config)
+        return self.prefix if found is None else found
 
 
 def rows(text: str, op: Op | Callable[[Any], Op] = same) -> tuple[Row, ...]:
@@ -198,7 +205,9 @@ def _several(name: str) -> Names:
 def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: torch.dtype | None = None) -> None:
     """Fills every parameter of ``model`` from a file's tensors; ``dtype`` None keeps each as it is stored."""
     parameters = _parameters(model)
-    tensors = _Renamed(tensors, table.old, table.begin) if table.old or table.begin else tensors
+    begun = table.begun(model)
+    begin = table.begin if begun in ("", table.prefix) else {**table.begin, begun: table.prefix}
+    tensors = _Renamed(tensors, table.old, begin) if table.old or begin else tensors
     stored = tensors.names()
     begins = [begin for begin in (table.prefix, *table.parts) if begin]
     absent = tuple(begin for begin in begins if not any(name.startswith(begin) for name in stored))
@@ -260,7 +269,8 @@ def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
             found = one.make(model)
             # One for each name: a file's tensors may not share memory.
             made |= {} if found is None else {one.theirs: found.clone()}
-    return made
+    begun, usual = table.begun(model), table.prefix
+    return {begun + name.removeprefix(usual) if name.startswith(usual) else name: made[name] for name in made}
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:

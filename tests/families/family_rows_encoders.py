@@ -80,6 +80,21 @@ DEBERTA = Row(
         plain={"position_buckets": -1, "norm_rel_ebd": "none", "max_relative_positions": 7},
         absolute={"position_biased_input": True, "type_vocab_size": 2, "max_relative_positions": 11},
         pool={"architecture": "DebertaV2Model"},
+        unrelated={
+            "relative_attention": False,
+            "position_biased_input": True,
+            "pos_att_type": None,
+            "share_att_key": False,
+            "position_buckets": -1,
+            "norm_rel_ebd": "none",
+        },
+        nowhere={"relative_attention": False, "pos_att_type": ["c2p"], "norm_rel_ebd": "none"},
+        apart={"share_att_key": False, "pos_att_type": ["c2p", "p2c"]},
+        asked={"share_att_key": False, "pos_att_type": ["c2p"]},
+        asking={"pos_att_type": ["p2c"], "position_buckets": -1},
+        convolved={"conv_kernel_size": 3, "conv_groups": 3, "conv_act": "gelu"},
+        wide={"conv_kernel_size": 5, "type_vocab_size": 2},
+        newer={"legacy": False},
     ),
 )
 DISTILBERT = Row(

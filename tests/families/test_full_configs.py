@@ -32,10 +32,6 @@ OWN = {"adaptive_span", "conformer", "hifigan", "performer", "regard_dalle", "re
 # What their classes say unasked and is refused on purpose, and what every published file says instead.
 ASKED: dict[str, dict[str, Any]] = {
     "beit": {"out_indices": [3, 5, 7, 11]},  # a segmentation takes the maps of four layers
-    "deberta-v2": {  # without its relative positions it is another model
-        "relative_attention": True, "pos_att_type": ["p2c", "c2p"], "share_att_key": True, "position_buckets": 256,
-        "norm_rel_ebd": "layer_norm", "position_biased_input": False,
-    },
     "vision-encoder-decoder": {  # a pair of models, which of itself names none
         "encoder": transformers.ViTConfig().to_dict(),
         "decoder": transformers.TrOCRConfig().to_dict() | {"is_decoder": True, "add_cross_attention": True},

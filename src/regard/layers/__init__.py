@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from regard.layers.cache import Cache, Growing, Preallocated, Ring
     from regard.layers.chunks import ChunkAttention, Cut, HashedAttention, SharedQK
     from regard.layers.context import Context, Places, Voice
-    from regard.layers.convolution import ConvolutionalPositions, Convolved
+    from regard.layers.convolution import ConvolutionalPositions, Convolved, Neighbours
     from regard.layers.disentangled import Disentangled
     from regard.layers.everywhere import WindowAttention
     from regard.layers.experts import Experts, GatedExperts, GroupRouter, Router
@@ -34,10 +34,19 @@ if TYPE_CHECKING:
         ShawRelative,
         TransformerXLRelative,
     )
-    from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether, TurnedFirst
+    from regard.layers.projection import Grouped, KeysUnbiased, Latent, NormedTogether, PlacesApart, TurnedFirst
     from regard.layers.random_features import RandomFeatureAttention
     from regard.layers.reduced import MixedFeedForward, ReducedAttention
-    from regard.layers.residual import Block, MixedNormedStack, MixedStack, NormedStack, Parallel, Residual, Stack
+    from regard.layers.residual import (
+        Beside,
+        Block,
+        MixedNormedStack,
+        MixedStack,
+        NormedStack,
+        Parallel,
+        Residual,
+        Stack,
+    )
     from regard.layers.reversible import Reversible
     from regard.layers.span import SpanAttention
     from regard.ops.attention import eager, fused, soft_capped
@@ -90,9 +99,11 @@ __all__ = [
     "KeysUnbiased",
     "Latent",
     "NormedTogether",
+    "PlacesApart",
     "TurnedFirst",
     "RandomFeatureAttention",
     "Block",
+    "Beside",
     "Parallel",
     "Residual",
     "Stack",
@@ -103,6 +114,7 @@ __all__ = [
     "ChannelNorm",
     "TimeNorm",
     "Convolved",
+    "Neighbours",
     "ConvolutionalPositions",
     "SpanAttention",
     "eager",
@@ -158,8 +170,10 @@ _WHERE = {
     "KeysUnbiased": "layers.projection",
     "Latent": "layers.projection",
     "NormedTogether": "layers.projection",
+    "PlacesApart": "layers.projection",
     "TurnedFirst": "layers.projection",
     "RandomFeatureAttention": "layers.random_features",
+    "Beside": "layers.residual",
     "Block": "layers.residual",
     "Parallel": "layers.residual",
     "Residual": "layers.residual",
@@ -171,6 +185,7 @@ _WHERE = {
     "ChannelNorm": "layers.norm",
     "TimeNorm": "layers.norm",
     "Convolved": "layers.convolution",
+    "Neighbours": "layers.convolution",
     "ConvolutionalPositions": "layers.convolution",
     "SpanAttention": "layers.span",
     "eager": "ops.attention",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from regard.layers.context import Context
 from regard.layers.feed_forward import ACTIVATIONS
 from regard.layers.norm import BatchNorm
+from regard.ops.random import dropout
 
 
 class ConvolutionalPositions(nn.Module):
@@ -33,6 +34,23 @@ class ConvolutionalPositions(nn.Module):
             x = x if real is None else x.masked_fill(~real.unsqueeze(-1), 0.0)
         around = separately(lambda rows: self.conv(rows)[..., : rows.shape[-1]], x, context)
         return ACTIVATIONS[self.activation](around)
+
+
+class Neighbours(nn.Module):
+    """What a token takes of its neighbours by a convolution over them: ``activation(dropout(conv(x)))``, where padding
+    is zero (DeBERTa 2's code). x (B, T, D) -> (B, T, D). kernel: odd."""
+
+    def __init__(self, dim: int, kernel: int, *, groups: int = 1, activation: str, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.activation, self.dropout = activation, dropout
+        self.conv = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=groups)
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        real = context.valid(x.shape[1])
+        x = x if real is None else x.masked_fill(~real.unsqueeze(-1), 0.0)
+        x = separately(self.conv, x, context)
+        drop = dropout(self.dropout, context.key)
+        return ACTIVATIONS[self.activation](x if drop is None else drop(x))
 
 
 class Convolved(nn.Module):

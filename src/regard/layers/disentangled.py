@@ -1,4 +1,4 @@
-"""Relative positions that are projected like tokens, and meet them in the scores (DeBERTa)."""
+"""Relative positions that are projected, and meet tokens in the scores (DeBERTa)."""
 
 from __future__ import annotations
 
@@ -14,17 +14,27 @@ from regard.layers.position import Position, Prepared
 
 
 class Disentangled(Position):
-    """Content against position and position against content (He et al. 2020, eq. 4), without a matrix of their own: the
-    embeddings of distances go through the attention's q and k. Held by all layers of a stack. weight (2 N, D).
+    """Content against position and position against content (He et al. 2020, eq. 4): the embeddings of distances go
+    through the attention's layers for positions (``PlacesApart``), through its q and k where it has none. Held by all
+    layers of a stack. weight (2 N, D).
 
     distances  N: how many are told apart on either side
     furthest   where set, near distances are exact and those up to here share the rest logarithmically (version 2)
     norm       of the embeddings
+    kinds      of scores: "c2p", content against position, "p2c", position against content
     """
 
-    def __init__(self, dim: int, distances: int, *, furthest: int | None = None, norm: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        dim: int,
+        distances: int,
+        *,
+        furthest: int | None = None,
+        norm: nn.Module | None = None,
+        kinds: tuple[str, ...] = ("c2p", "p2c"),
+    ) -> None:
         super().__init__()
-        self.distances, self.furthest = distances, furthest
+        self.distances, self.furthest, self.kinds = distances, furthest, kinds
         self.weight = nn.Parameter(torch.zeros(2 * distances, dim))
         self.norm = norm
 
@@ -59,9 +69,19 @@ class _Disentangled(Prepared):
         return self.position.index(behind).unsqueeze(1)
 
     def bias(self, q: Tensor, k: Tensor, own: Any) -> Tensor | None:
-        heads = own.projection.heads
-        to_q, to_k = (one(self.embedded).unflatten(-1, (heads, -1)).permute(1, 2, 0) for one in (own.q, own.k))
-        content = (q @ to_k).gather(-1, self.index.expand(*q.shape[:2], -1, -1))  # (B, H, T, S)
+        scores = [getattr(self, kind)(q, k, own) for kind in self.position.kinds]
+        return sum(scores[1:], scores[0]) * own.scale
+
+    def c2p(self, q: Tensor, k: Tensor, own: Any) -> Tensor:
+        found = q @ self._projected(own, "k")  # (B, H, T, 2 N)
+        return found.gather(-1, self.index.expand(*q.shape[:2], -1, -1))  # (B, H, T, S)
+
+    def p2c(self, q: Tensor, k: Tensor, own: Any) -> Tensor:
+        found = k @ self._projected(own, "q")
         back = self.index.transpose(-1, -2).expand(*k.shape[:2], -1, -1)
-        position = (k @ to_q).gather(-1, back).transpose(-1, -2)
-        return (content + position) * own.scale
+        return found.gather(-1, back).transpose(-1, -2)
+
+    def _projected(self, own: Any, name: str) -> Tensor:
+        """The embeddings of distances as keys or queries, (H, K, 2 N)."""
+        layer = getattr(own, f"{name}_places", None) or getattr(own, name)
+        return layer(self.embedded).unflatten(-1, (own.projection.heads, -1)).permute(1, 2, 0)

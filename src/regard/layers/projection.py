@@ -97,6 +97,18 @@ class KeysUnbiased(Grouped):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlacesApart(Grouped):
+    """Beside the layers of tokens those that project embeddings of positions alone; ``places``: in the stead of which
+    ("q", "k") there are such (DeBERTa)."""
+
+    places: tuple[str, ...]
+
+    def layers(self) -> dict[str, nn.Module]:
+        apart = {f"{name}_places": Linear(self.dim, self.heads * self.head_dim, bias=self.bias) for name in self.places}
+        return super().layers() | apart
+
+
+@dataclass(frozen=True, kw_only=True)
 class TurnedFirst(Grouped):
     """As many keys as queries, whose sources are turned by their positions before they are projected, in pieces of K
     features; values are not (wav2vec2-conformer)."""

@@ -87,6 +87,19 @@ class Parallel(Block):
         return y if self.norm is None else self.norm(y)
 
 
+class Beside(Block):
+    """A block beside whose sublayers another one reads the same stream: ``norm(block(x) + beside(x))``. What ``beside``
+    drops is its own business."""
+
+    def __init__(self, beside: nn.Module, *, norm: nn.Module, **residuals: Residual) -> None:
+        super().__init__(norm=None, **residuals)
+        self.beside, self.both = beside, norm
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        other = self.beside(x, context.inside(2 * len(self.wiring)))
+        return self.both(super().forward(x, context) + other)
+
+
 def _dropped(y: Tensor, rate: float, skip: float, key: Key, documents: tuple[int, ...] | None) -> Tensor:
     drop, skipped = dropout(rate, key.at(0)), dropout(skip, key.at(1))
     y = y if drop is None else drop(y)

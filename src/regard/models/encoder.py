@@ -87,6 +87,11 @@ def attention_rate(config: Any) -> float:
 
 
 def block(config: Any, attention: Any | None) -> Any:
+    """A block of these sublayers."""
+    return layers.Block(**sublayers(config, attention))
+
+
+def sublayers(config: Any, attention: Any | None) -> dict[str, Any]:
     """Attention (None: without), then a feed-forward layer; each added to the stream, which is then normed."""
 
     def added(sublayer: Any) -> Any:
@@ -95,7 +100,7 @@ def block(config: Any, attention: Any | None) -> Any:
 
     feed_forward = layers.FeedForward(config.dim, config.hidden, config.activation)
     seen = {} if attention is None else {"attention": added(attention)}
-    return layers.Block(**seen, feed_forward=added(feed_forward))
+    return {**seen, "feed_forward": added(feed_forward)}
 
 
 def head(config: Any, tokens: Any, *, transform: str, pooler: str, pooled: str | None) -> Any:

@@ -41,7 +41,8 @@ MOST_LABELS = 1 << 20
 HUGE = 1 << 31  # no number of a config is; whatever it may be for, it must not overflow where it is used
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh",
                "gelu_fast": "gelu_tanh", "quick_gelu": "quick_gelu",
-               "silu": "silu", "swish": "silu"}  # fmt: skip
+               "gelu_python": "gelu", "silu": "silu", "swish": "silu", "relu2": "squared_relu",
+               "tanh": "tanh"}  # fmt: skip
 
 
 @dataclass(frozen=True)

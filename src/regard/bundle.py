@@ -305,7 +305,7 @@ def _installed(path: Path) -> Path:
 
 def with_head(bundle: Bundle, head: str, labels: tuple[str, ...] = (), key: Key | None = None) -> Bundle:
     """The same body under another head: what both have is copied, what is new is initialised from ``key``."""
-    if not hasattr(bundle.model.config, "head"):
+    if not hasattr(bundle.model.config, "head") or not hasattr(bundle.model.config, "labels"):
         raise RegardError("bundle.one_head", family=bundle.family)
     config = replace(bundle.model.config, head=head, labels=labels)
     model = models.build(config, key)

@@ -84,6 +84,12 @@ BLIP = Row(
         },
     },
 )
+BLIP_MATCH = Row(
+    model_type="blip",
+    architecture="BlipForImageTextRetrieval",
+    config={**BLIP.config, "image_text_hidden_size": 13},
+    variants={"relu": {"text_config": {**_BERT, "hidden_act": "relu"}, "image_text_hidden_size": 5}},
+)
 _VIT = {"model_type": "vit", **_IMAGE}
 _TROCR = {"model_type": "trocr", "vocab_size": VOCAB, "d_model": 22, "decoder_layers": DEPTH, "decoder_ffn_dim": 17}
 _TROCR |= {"decoder_attention_heads": 11, "max_position_embeddings": 29, "pad_token_id": 0, "is_decoder": True}

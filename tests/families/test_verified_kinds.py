@@ -13,7 +13,7 @@ import tokenizers
 import torch
 import transformers
 from family_rows import Case
-from family_rows_image_text import BLIP, CLIP, CLIP_TEXT, CLIP_VISION, END, SIGLIP, VISION_ENCODER_DECODER
+from family_rows_image_text import BLIP, BLIP_MATCH, CLIP, CLIP_TEXT, CLIP_VISION, END, SIGLIP, VISION_ENCODER_DECODER
 from family_rows_speech import SPEECH_TO_TEXT, WHISPER, WHISPER_CLASSIFIER
 from family_rows_vision import BEIT, DEIT, DETR, DINOV2, SEGFORMER, VIT, VIT_MAE, YOLOS
 from family_rows_waves import CONFORMER, HUBERT, WAV2VEC2
@@ -35,7 +35,7 @@ CASES = [
     Case(DETR, "segment"),
     *(Case(row) for row in (CLIP, CLIP_TEXT, CLIP_VISION, SIGLIP)),
     *(Case(CLIP, "classify"), Case(SIGLIP, "classify"), Case(CLIP_TEXT, "pool"), Case(CLIP_VISION, "pool")),
-    *(Case(row) for row in (BLIP, VISION_ENCODER_DECODER)),
+    *(Case(row) for row in (BLIP, BLIP_MATCH, VISION_ENCODER_DECODER)),
     *(Case(BLIP, "answer"), Case(VISION_ENCODER_DECODER, "gpt2")),
     *(Case(row) for row in (WAV2VEC2, HUBERT, CONFORMER)),
     *(Case(WAV2VEC2, one) for one in ("body", "classify", "stable", "mms", "tag", "pretraining", "speaker")),
@@ -72,7 +72,8 @@ def test_what_the_reference_wrote_is_equal_layer_by_layer(case: Case, tmp_path: 
     kinds = {name.partition(".")[0] for name in names if "." in name}
     # One tower, or an encoder, under a head of its own.
     alone = case.row is WHISPER_CLASSIFIER or (case.variant == "classify" and case.row in (CLIP, SIGLIP))
-    usual = {"stack"} if alone else LAYERS.get(case.row.model_type, {"stack"})
+    usual = {"text", "image"} if case.row is BLIP_MATCH else LAYERS.get(case.row.model_type, {"stack"})
+    usual = {"stack"} if alone else usual
     few = case.architecture == "BeitForSemanticSegmentation"  # of which no more layers run than it is given
     assert found["within"] and kinds == (set() if few else usual)
     assert {"output", "text_embeds", "image_embeds"} & set(names)

@@ -106,6 +106,28 @@ def test_which_of_several_texts_an_image_is(tmp_path: Path, picture: Path, capsy
     assert run(["predict", str(folder), str(picture), "--question", "how many"]) == 2
 
 
+def test_which_of_several_texts_fits_an_image_by_looking(tmp_path: Path, picture: Path, capsys: Any) -> None:
+    """BLIP judges each pair by itself, on texts of several lengths; its vectors are those of texts that do not look."""
+    kind = transformers.BlipForImageTextRetrieval
+    folder, texts = blip(tmp_path / "blip", kind), ["a photo of a cat", "dog", "how many"]
+    asked = [str(picture), *(f"--among={text}" for text in texts)]
+    found = told("predict", str(folder), *asked, capsys=capsys)
+    reference, tokenizer = kind.from_pretrained(folder), transformers.BertTokenizer.from_pretrained(folder)
+    seen = pixels(folder, transformers.BlipImageProcessorPil, picture)
+    with torch.no_grad():
+        for text in texts:
+            tokens = tokenizer(text, return_tensors="pt")["input_ids"]
+            share = reference(tokens, seen).itm_score.softmax(-1)[0, 1].item()
+            assert found["probabilities"][text] == pytest.approx(share, abs=1e-5)
+        beside = reference(tokenizer("dog", return_tensors="pt")["input_ids"], seen, use_itm_head=False).itm_score
+    loaded = bundle.load(folder)
+    vectors = image_text.vectors(loaded, ["dog", str(picture)])
+    assert_close(vectors[0] @ vectors[1], beside[0, 0])
+    bundle.save(tmp_path / "again", loaded)
+    assert told("predict", str(tmp_path / "again"), *asked, capsys=capsys) == found
+    assert run(["predict", str(folder), str(picture)]) == 1
+
+
 def test_texts_and_images_as_vectors_of_one_space(tmp_path: Path, picture: Path) -> None:
     folder = clip(tmp_path / "clip")
     assert run(["embed", str(folder), "a cat", str(picture), "--out", str(tmp_path / "out.npy")]) == 0

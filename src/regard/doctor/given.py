@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import torch
@@ -19,10 +20,11 @@ from regard.bundle import Bundle
 from regard.errors import RegardError
 from regard.heads.detect import Guesses
 from regard.heads.outline import Outlines
+from regard.heads.pairs import cosines
 from regard.heads.unified import Segmented
 from regard.layers import Context, Voice
 from regard.models.questions import Questioned
-from regard.models.towers import Tower, Towers
+from regard.models.towers import Matched, Tower, Towers
 from regard.models.transformer import EncoderDecoder, Pyramid
 from regard.ops.random import hidden_patches
 
@@ -100,6 +102,7 @@ def pairs(ours: Bundle) -> list[Pair]:
     """Raises RegardError for a model that reads what is not given here."""
     reads = models.reads(ours.family, ours.model.config)
     made = _both if isinstance(ours.model, Towers) else _GIVEN.get(reads)
+    made = _matching if isinstance(ours.model, Matched) else made
     if made is None:
         raise RegardError("doctor.beside.reads", family=ours.family, reads=", ".join(reads))
     return list(made(ours, torch.Generator().manual_seed(SEED)))
@@ -198,6 +201,32 @@ def _towers(theirs: Any, inputs: Mapping[str, Any]) -> Shown:
     if len(named) == 2:
         named["output"] = found.logits_per_text
     return Shown(named, states)
+
+
+def _matching(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:
+    """Each text and image asked twice: whether it fits, and for the cosine of what has not looked."""
+    model = ours.model
+    for tokens, image in product(_rows(ours), _pixels(model.config.image, generator)):
+        inputs = {"input_ids": tokens, "pixel_values": image}
+        yield Pair(inputs, lambda x=tokens, y=image: model(x, y)[0], _looking)
+        yield Pair(inputs, lambda x=tokens, y=image: cosines(model.texts(x), model.images(y)), _beside)
+
+
+def _looking(theirs: Any, inputs: Mapping[str, Any]) -> Shown:
+    return _fitting(theirs, inputs, looking=True)
+
+
+def _beside(theirs: Any, inputs: Mapping[str, Any]) -> Shown:
+    return _fitting(theirs, inputs, looking=False)
+
+
+def _fitting(theirs: Any, inputs: Mapping[str, Any], *, looking: bool) -> Shown:
+    """It shows no layers of what reads: that is asked by itself."""
+    seen = theirs.vision_model(inputs["pixel_values"], output_hidden_states=True)
+    memory = {"encoder_hidden_states": seen.last_hidden_state} if looking else {}
+    read = theirs.text_encoder(inputs["input_ids"], **memory, output_hidden_states=True)
+    output = theirs(**inputs, use_itm_head=looking).itm_score
+    return Shown({"output": output}, {"text": read.hidden_states, "image": seen.hidden_states})
 
 
 def _captioned(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         Parallel,
         Residual,
         Stack,
+        Viewing,
     )
     from regard.layers.reversible import Reversible
     from regard.layers.span import SpanAttention
@@ -105,6 +106,7 @@ __all__ = [
     "Block",
     "Beside",
     "Parallel",
+    "Viewing",
     "Residual",
     "Stack",
     "MixedNormedStack",
@@ -176,6 +178,7 @@ _WHERE = {
     "Beside": "layers.residual",
     "Block": "layers.residual",
     "Parallel": "layers.residual",
+    "Viewing": "layers.residual",
     "Residual": "layers.residual",
     "Stack": "layers.residual",
     "MixedNormedStack": "layers.residual",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from regard.layers.attention import CrossAttention
 from regard.layers.context import Context
 from regard.ops.mixture import mixture
 from regard.ops.random import Key, dropout
@@ -49,9 +50,13 @@ class Block(nn.Module):
         self.norm = norm
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
-        for name in self.wiring:
+        for name in self.asked(context):
             x = self.written(name, x + self.branch(name, x, context))
         return x if self.norm is None else self.norm(x)
+
+    def asked(self, context: Context) -> Iterable[str]:
+        """The names of the sublayers that run."""
+        return self.wiring
 
     def branch(self, name: str, x: Tensor, context: Context) -> Tensor:
         """What sublayer ``name`` would add to the stream. x (B, T, D) -> (B, T, D)."""
@@ -98,6 +103,16 @@ class Beside(Block):
     def forward(self, x: Tensor, context: Context) -> Tensor:
         other = self.beside(x, context.inside(2 * len(self.wiring)))
         return self.both(super().forward(x, context) + other)
+
+
+class Viewing(Block):
+    """A block that can do without a memory: sublayers that would look at one are passed over where the context has
+    none (Li et al. 2022, figure 2)."""
+
+    def asked(self, context: Context) -> Iterable[str]:
+        if context.memory is not None:
+            return self.wiring
+        return [name for name in self.wiring if not isinstance(self.get_submodule(name), CrossAttention)]
 
 
 def _dropped(y: Tensor, rate: float, skip: float, key: Key, documents: tuple[int, ...] | None) -> Tensor:

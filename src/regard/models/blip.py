@@ -1,5 +1,5 @@
-"""BLIP (Li et al. 2022): a ViT whose tokens a BERT attends to while it writes a caption, or while it reads a question
-that a second one answers."""
+"""BLIP (Li et al. 2022): a ViT whose tokens a BERT attends to while it writes a caption, while it reads a question that
+a second one answers, or while it reads a text that may fit the image or not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from regard.config import Problem, at_least, between, verify
 from regard.models import encoder, pairs, shared, vision
 from regard.weights import foreign
 from regard.weights.layouts import Under
-from regard.weights.table import Drop, Fused, Table, Tie, rows, with_endings
+from regard.weights.table import Drop, Fused, Row, Table, Tie, rows, with_endings
 
 READS = ("image", "text")
 
@@ -61,19 +61,22 @@ _TEXT, _IMAGE = Text(), Image()
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """head: "caption" or "answer". start: the token that every text begins with; end: the one it ends with."""
+    """head: "caption", "answer", or "match" for texts and images that may belong together. start: the token that every
+    text begins with; end: the one it ends with. width: features of the space that texts and images share."""
 
     text: Text = _TEXT
     image: Image = _IMAGE
-    head: Literal["caption", "answer"] = "caption"
+    head: Literal["caption", "answer", "match"] = "caption"
     start: int = 30_522
     end: int = 102
+    width: int = 256
 
     def __post_init__(self) -> None:
         verify(self)
 
     def check(self) -> Iterator[Problem]:
         yield from between(self, 0, self.text.vocab - 1, "start", "end")
+        yield from shared.check_sizes(self, "width")
         if self.head == "answer" and self.text.dim != self.image.dim:
             yield "text", "models.one_space", {"text": self.text.dim, "image": self.image.dim}
 
@@ -101,6 +104,8 @@ def build(config: Config) -> Any:
     positions = embed.GridPositions(image.grid, image.dim)
     patches = embed.Patches(image.channels, image.dim, image.patch, positions=positions)
     sees = layers.Stack([vision.block(image) for _ in range(image.depth)], norm=vision.norm(image))
+    if config.head == "match":
+        return _matched(config, patches, sees)
     target = _tokens(text)
     transform = heads.Transform(text.dim, text.activation, vision.norm(text))
     head = heads.Language(target.tokens.weight, bias=True, transform=transform, smoothing=text.smoothing)
@@ -112,6 +117,23 @@ def build(config: Config) -> Any:
     return Questioned(config, source_embed=patches, encoder=sees, **asked, **parts)
 
 
+def _matched(config: Config, patches: Any, sees: Any) -> Any:
+    from regard.models.towers import Matched
+
+    def vector(dim: int) -> Any:
+        return pairs.vector(heads.Pool(dim, "first"), project=(dim, config.width), bias=True)
+
+    text, image = config.text, config.image
+    reads = _stack(text, image.dim, layers.Viewing)
+    return Matched(
+        config,
+        text=shared.transformer(text, _tokens(text), reads, vector(text.dim), causal=False),
+        image=shared.transformer(image, patches, sees, vector(image.dim), causal=False),
+        head=heads.Classify(heads.Pool(text.dim, "first"), text.dim, 2),
+        fill=None,
+    )
+
+
 def _tokens(config: Text) -> Any:
     positions = embed.Learned(config.context, config.dim)
     return embed.Tokens(
@@ -119,18 +141,18 @@ def _tokens(config: Text) -> Any:
     )  # fmt: skip
 
 
-def _stack(config: Text, memory: int) -> Any:
-    return layers.Stack([_block(config, memory) for _ in range(config.depth)])
+def _stack(config: Text, memory: int, kind: Any = layers.Block) -> Any:
+    return layers.Stack([_block(config, memory, kind) for _ in range(config.depth)])
 
 
-def _block(config: Text, memory: int) -> Any:
+def _block(config: Text, memory: int, kind: Any) -> Any:
     """BERT's, with attention to ``memory`` features between its two sublayers."""
 
     def added(sublayer: Any) -> Any:
         return layers.Residual(sublayer=sublayer, then=vision.norm(config), dropout=config.dropout)
 
     projection = replace(encoder.projection(config), memory_dim=memory)
-    return layers.Block(
+    return kind(
         attention=added(encoder.attention(config)),
         cross_attention=added(layers.CrossAttention(projection, dropout=encoder.attention_rate(config))),
         feed_forward=added(layers.FeedForward(config.dim, config.hidden, config.activation)),
@@ -159,29 +181,55 @@ _WORDS = """
     {theirs}embeddings.word_embeddings.weight                   {embed}.tokens.weight
     {theirs}embeddings.position_embeddings.weight               {embed}.positions.weight
 """
-_STACKS = (
-    {"theirs": "text_decoder.bert.", "embed": "target_embed", "stack": "stack"},
-    {"theirs": "text_encoder.", "embed": "question_embed", "stack": "question"},
-)
+_WRITES = {"theirs": "text_decoder.bert.", "embed": "target_embed", "stack": "stack"}
+_ASKS = {"theirs": "text_encoder.", "embed": "question_embed", "stack": "question"}
+_READS = {"theirs": "text_encoder.", "embed": "text.embed", "stack": "text.stack"}
+_SEES = {"embed": "source_embed", "stack": "encoder"}
+_BESIDE = {"embed": "image.embed", "stack": "image.stack"}
+
+
+def _sight(names: Mapping[str, str]) -> tuple[Row, ...]:
+    """The rows of what sees."""
+    fused = "vision_model.encoder.layers.*.self_attn.qkv         {stack}.blocks.*.attention.{{q,k,v}}"
+    return (
+        *rows("""
+            vision_model.embeddings.class_embedding             {embed}.first
+            vision_model.embeddings.position_embedding          {embed}.positions.weight
+        """.format(**names), Under(1)),
+        *with_endings(fused.format(**names), ".weight", ".bias", op=Fused()),
+        *with_endings("""
+            vision_model.embeddings.patch_embedding             {embed}.patch
+            vision_model.encoder.layers.*.self_attn.projection  {stack}.blocks.*.attention.o
+            vision_model.encoder.layers.*.layer_norm1           {stack}.blocks.*.attention_before
+            vision_model.encoder.layers.*.layer_norm2           {stack}.blocks.*.feed_forward_before
+            vision_model.encoder.layers.*.mlp.fc1               {stack}.blocks.*.feed_forward.up
+            vision_model.encoder.layers.*.mlp.fc2               {stack}.blocks.*.feed_forward.down
+            vision_model.post_layernorm                         {stack}.norm
+        """.format(**names), ".weight", ".bias"),
+    )  # fmt: skip
+
+
+def _words(names: Mapping[str, str]) -> tuple[Row, ...]:
+    """The rows of what reads or writes."""
+    return (*rows(_WORDS.format(**names)), *with_endings(_BERT.format(**names), ".weight", ".bias"))
+
+
+def _matches(config: Any) -> bool:
+    return config.head == "match"
+
+
+def _tells(config: Any) -> bool:
+    return config.head != "match"
+
+
 TABLE = Table(
     rows=(
-        *(row for names in _STACKS for row in rows(_WORDS.format(**names))),
-        *(row for names in _STACKS for row in with_endings(_BERT.format(**names), ".weight", ".bias")),
-        *rows("""
-            vision_model.embeddings.class_embedding             source_embed.first
-            vision_model.embeddings.position_embedding          source_embed.positions.weight
-        """, Under(1)),
+        *(replace(one, when=_tells) for one in (*_words(_WRITES), *_words(_ASKS), *_sight(_SEES))),
+        *(replace(one, when=_matches) for one in (*_words(_READS), *_sight(_BESIDE))),
         *with_endings("""
-            vision_model.encoder.layers.*.self_attn.qkv         encoder.blocks.*.attention.{q,k,v}
-        """, ".weight", ".bias", op=Fused()),
-        *with_endings("""
-            vision_model.embeddings.patch_embedding             source_embed.patch
-            vision_model.encoder.layers.*.self_attn.projection  encoder.blocks.*.attention.o
-            vision_model.encoder.layers.*.layer_norm1           encoder.blocks.*.attention_before
-            vision_model.encoder.layers.*.layer_norm2           encoder.blocks.*.feed_forward_before
-            vision_model.encoder.layers.*.mlp.fc1               encoder.blocks.*.feed_forward.up
-            vision_model.encoder.layers.*.mlp.fc2               encoder.blocks.*.feed_forward.down
-            vision_model.post_layernorm                         encoder.norm
+            vision_proj                                         image.head.project
+            text_proj                                           text.head.project
+            itm_head                                            head.out
             text_decoder.cls.predictions.transform.dense        head.transform.linear
             text_decoder.cls.predictions.transform.LayerNorm    head.transform.norm
         """, ".weight", ".bias"),
@@ -213,12 +261,16 @@ IMAGE = pairs.image_fields(
     layer_norm_eps=1e-5,
 )  # fmt: skip
 FIELDS = foreign.Fields(
-    same={},
+    same={"image_text_hidden_size": "width"},
     only={"tie_word_embeddings": (True,)},
     harmless=(pairs.UNUSED - {"tie_word_embeddings"})
-    | {"projection_dim", "logit_scale_init_value", "image_text_hidden_size", "label_smoothing"},
+    | {"projection_dim", "logit_scale_init_value", "label_smoothing"},
+    default={"image_text_hidden_size": 256},
 )
-HEADS = {"BlipForConditionalGeneration": "caption", "BlipForQuestionAnswering": "answer"}
+HEADS = {
+    "BlipForConditionalGeneration": "caption", "BlipForQuestionAnswering": "answer",
+    "BlipForImageTextRetrieval": "match",
+}  # fmt: skip
 _SECTIONS = frozenset({"text_config", "text_config_dict", "vision_config", "vision_config_dict"})
 _ACT = "gelu"
 

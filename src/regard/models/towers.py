@@ -1,9 +1,10 @@
-"""A stack for texts and a stack for images whose vectors share a space, or one of the two; or that for images under a
-head of its own. No family."""
+"""A stack for texts and a stack for images whose vectors share a space, or one of the two; the two where texts may look
+at images, too; or that for images under a head of its own. No family."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -72,6 +73,32 @@ class Towers(nn.Module):
         lengths = [len(text) for text in cut]
         filled = [[*text, *[0] * (max(lengths) - len(text))] for text in cut]
         return torch.tensor(filled, device=device), Context.padded(lengths, device)
+
+
+class Matched(Towers):
+    """Two towers of which the text's may look at the image: a text alone has a vector beside an image's, and what the
+    ``head`` makes of a text that has seen the image says whether it fits (Li et al. 2022, BLIP)."""
+
+    text: Transformer
+    image: Transformer
+    head: nn.Module
+
+    def forward(
+        self,
+        tokens: Tensor,
+        images: Tensor,
+        text_context: Context | None = None,
+        image_context: Context | None = None,
+    ) -> Tensor:
+        """Logits (texts, images, 2) of tokens (N, T) and images (M, C, height, width): that a text does not fit an
+        image, and that it does."""
+        context = text_context or Context()
+        seen = self.image.hidden(images, image_context)  # (M, P, D)
+        found = []
+        for number in range(len(seen)):
+            looking = replace(context, memory=seen[number].expand(len(tokens), -1, -1))
+            found.append(self.head(self.text.hidden(tokens, looking), looking))
+        return torch.stack(found, 1)
 
 
 class Tower(nn.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ from regard import models
 from regard.errors import RegardError, need
 from regard.generate.pictures import Paint, colours, images
 from regard.generate.settings import Settings
+from regard.layers import Context
+from regard.models.towers import Matched
 from regard.tasks.base import device_of, evaluating, probabilities
 from regard.tasks.pictures import prepared
 
@@ -45,19 +47,30 @@ def captions(
 
 def zero_shot(bundle: Bundle, pictures: Sequence[Any], among: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Which of the texts ``among`` goes best with each image, and how likely each (Radford et al. 2021, section 3.1);
-    of a model that judges each pair by itself how likely that pair is."""
-    from regard.heads.pairs import SigmoidPairs
-
+    of a model that judges each pair by itself (SigLIP, BLIP) how likely that pair is."""
     if not among:
         raise RegardError("tasks.among_what")
-    texts = _texts(bundle, among)
+    judged = (_seen if isinstance(bundle.model, Matched) else _beside)(bundle, among)
     for picture in pictures:
         with evaluating(bundle.model):
-            logits = bundle.model.head(texts, _image(bundle, picture))[:, 0]
-        alone = isinstance(bundle.model.head, SigmoidPairs)
-        shares = logits.sigmoid() if alone else probabilities(logits)
+            shares = judged(picture)
         named = dict(sorted(zip(among, shares.tolist(), strict=True), key=lambda one: -one[1]))
         yield {"image": _name(picture), "label": next(iter(named)), "probabilities": named}
+
+
+def _beside(bundle: Bundle, among: Sequence[str]) -> Callable[[Any], Tensor]:
+    """How likely each text is for an image, by vectors."""
+    from regard.heads.pairs import SigmoidPairs
+
+    head, texts = bundle.model.head, _texts(bundle, among)
+    chances = torch.sigmoid if isinstance(head, SigmoidPairs) else probabilities
+    return lambda picture: chances(head(texts, _image(bundle, picture))[:, 0])
+
+
+def _seen(bundle: Bundle, among: Sequence[str]) -> Callable[[Any], Tensor]:
+    """How likely each text fits an image, by a model whose texts look at it."""
+    tokens, context = _rows(bundle, among)
+    return lambda picture: probabilities(bundle.model(tokens, _pixels(bundle, picture), context)[:, 0])[:, 1]
 
 
 def vectors(bundle: Bundle, given: Sequence[Any], *, normalised: bool = True) -> Tensor:
@@ -126,16 +139,20 @@ def sheet(pictures: Tensor, path: Path, *, most: int = 8, scale: int = 1) -> Non
 
 
 def _texts(bundle: Bundle, texts: Sequence[str]) -> Tensor:
-    model = bundle.model
-    tokens, context = model.rows([bundle.tokenizer.encode(text) for text in texts], device_of(model))
-    with evaluating(model):
-        return model.texts(tokens, context)
+    with evaluating(bundle.model):
+        return bundle.model.texts(*_rows(bundle, texts))
+
+
+def _rows(bundle: Bundle, texts: Sequence[str]) -> tuple[Tensor, Context]:
+    return bundle.model.rows([bundle.tokenizer.encode(text) for text in texts], device_of(bundle.model))
 
 
 def _image(bundle: Bundle, picture: Any) -> Tensor:
-    model = bundle.model
-    pixels = prepared(bundle, picture).pixels
-    return model.images(pixels.to(device_of(model), next(model.parameters()).dtype))
+    return bundle.model.images(_pixels(bundle, picture))
+
+
+def _pixels(bundle: Bundle, picture: Any) -> Tensor:
+    return prepared(bundle, picture).pixels.to(device_of(bundle.model), next(bundle.model.parameters()).dtype)
 
 
 def _name(picture: Any) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import psutil
@@ -186,6 +187,19 @@ def test_no_template_uses_the_machine_up(capsys):
         print(f"\nchat templates: {len(BOMBS)} bombs refused, slowest {slowest:.2f} s")
 
 
+@pytest.mark.skipif(not psutil.POSIX, reason="where a process can be held still")
+def test_a_busy_machine_ends_no_honest_template(monkeypatch):
+    with chat.Chat(CHATML, where="x") as one:
+        process = psutil.Process(one._process.pid)
+        process.suspend()  # as if others had the processor all the while
+        threading.Timer(chat.SECONDS + 0.5, process.resume).start()
+        assert one.render(TALK).endswith("assistant\n")
+        psutil.Process(one._process.pid).suspend()
+        monkeypatch.setattr(chat, "WAITING", 0.3)
+        with pytest.raises(BadFileError, match=r"0\.3 s"):
+            one.render(TALK)  # but nobody waits for ever
+
+
 @pytest.mark.skipif(not psutil.LINUX, reason="where the system can say how much memory a process ever had")
 def test_the_process_has_little_memory(capsys):
     most = 0
@@ -197,7 +211,7 @@ def test_the_process_has_little_memory(capsys):
         try:
             process = psutil.Process(one._process.pid)
             before = process.memory_info().rss
-            one._ask(chat._request(TALK, {}), chat.SECONDS)
+            one._ask(chat._request(TALK, {}), chat.WAITING)
             after = process.memory_info().rss if one._process else before
             most = max(most, after - before)
             assert most <= 64 << 20, template

@@ -4,9 +4,10 @@
         ids = tokenizer.encode_parts(template.parts([{"role": "user", "content": "你好"}]))
 
 A template is a program (Jinja) that came with a file. It runs in a process of its own (inputs/sandbox.py), which holds
-nothing worth stealing, is bounded in memory and time, and is ended when a second is over. Only the folder gives a
-template, and only the caller of `render` names what it is told: nothing in a message can replace either. Control tokens
-are what the template writes: one that is merely spelled in a message is text, and reaches the model as text.
+nothing worth stealing, is bounded in memory, and ends when it has taken a second of the processor. Only the folder
+gives a template, and only the caller of `render` names what it is told: nothing in a message can replace either.
+Control tokens are what the template writes: one that is merely spelled in a message is text, and reaches the model as
+text.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
 
 FILE = "chat_template.jinja"
 LARGEST = 256 << 10
-SECONDS = 1.0  # for compiling, and for one rendering
+SECONDS = 1.0  # of the processor, for compiling, and for one rendering
+WAITING = 30.0  # for either, by the clock: a busy machine may take so long for its own second
 STARTING = 30.0  # until the process is there: what a busy machine may take for it
 MOST_MESSAGES = 8 << 20  # characters of the messages as JSON
 
@@ -101,7 +103,7 @@ class Chat:
         with self._turn:
             if self._process is None:
                 self._start()
-            found = self._ask(line, SECONDS)
+            found = self._ask(line, WAITING)
         if "text" not in found:
             raise self._fault(found)
         return self._shown(str(found["text"]))
@@ -149,14 +151,14 @@ class Chat:
         script = Path(__file__).with_name("sandbox.py")
         # Neither the folder it is started from nor the user's own packages are looked through for modules.
         self._process = process = subprocess.Popen(
-            [sys.executable, "-I", str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            [sys.executable, "-I", str(script), str(SECONDS)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL, text=True, encoding="utf-8",
         )  # fmt: skip
         self._answers = answers = queue.SimpleQueue()
         threading.Thread(target=_listen, args=(process, answers), daemon=True).start()
         found = self._wait(STARTING)
         if "started" in found:
-            found = self._ask(json.dumps({"source": self._source}), SECONDS)
+            found = self._ask(json.dumps({"source": self._source}), WAITING)
         if "ready" not in found:
             self.close()
             raise self._fault(found)
@@ -174,10 +176,11 @@ class Chat:
         try:
             answer = self._answers.get(timeout=seconds)
         except queue.Empty:
-            answer = ""
-        if not answer:  # too slow, or ended by the system for what it took
             self.close()
             return {"fault": "too_much", "why": f"{seconds:g} s"}
+        if not answer:  # ended by the system for what it took
+            self.close()
+            return {"fault": "too_much", "why": f"{SECONDS:g} s"}
         return json.loads(answer)
 
     def _fault(self, found: Mapping[str, Any]) -> RegardError:

@@ -1,4 +1,4 @@
-"""The process in which a chat template out of a file is rendered: `python sandbox.py`, a line of JSON in, a line out.
+"""The process in which a chat template out of a file is rendered: `python sandbox.py SECONDS`, JSON in and out, by line.
 
     {"source": "…"}                        compile; first, and once
     {"messages": […], "names": {…}}        render
@@ -6,13 +6,15 @@
 Says {"started": true} when it is there, and answers {"ready": true}, {"text": "…"} or {"fault": kind, "why": "…"}. It
 imports nothing of ours, so that it starts at once. Jinja's own sandbox keeps a template from Python's insides; this
 adds what it leaves open: which filters, methods and names there are, how long a text may grow, how many turns loops may
-make; and, where the system has them, limits on memory and processor that no oversight above can pass.
-Whoever started it ends it when the time is up.
+make; and, where the system has them, limits on memory and processor that no oversight above can pass: SECONDS for
+compiling, and for each rendering, of the processor's time, since on a busy machine a clock would end honest templates.
+Whoever started it ends it where no answer comes.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
 from typing import Any
@@ -26,7 +28,6 @@ from jinja2.visitor import NodeTransformer
 LONGEST = 1 << 20  # characters of any text that a template makes
 TURNS = 100_000  # of all loops, and calls of all macros
 MEMORY = 48 << 20  # bytes more than at the start
-SECONDS = 2  # of the processor
 LARGEST = 1 << 64
 
 FILTERS = frozenset({
@@ -228,18 +229,19 @@ def fault(error: BaseException) -> dict[str, str]:
     return {"fault": kind, "why": reason[:500]}
 
 
-def limit() -> None:
+def limit(seconds: float) -> None:
     """So much more memory and so much time of the processor; not on Windows, where the bounds above stand alone."""
     if sys.platform == "win32":
         return
     import resource
 
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # nothing handles its signal, which ends the process
     used = resource.getrusage(resource.RUSAGE_SELF)
     try:
         with open("/proc/self/statm", encoding="ascii") as file:
             space = int(file.read().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (space + MEMORY, resource.getrlimit(resource.RLIMIT_AS)[1]))
-        spent = int(used.ru_utime + used.ru_stime) + 1 + SECONDS
+        spent = int(used.ru_utime + used.ru_stime + seconds) + 2  # in whole seconds, behind the timer
         resource.setrlimit(resource.RLIMIT_CPU, (spent, resource.getrlimit(resource.RLIMIT_CPU)[1]))
     except (OSError, ValueError):  # no /proc; a hard limit that is already lower
         pass
@@ -262,6 +264,7 @@ def say(answer: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    seconds = float(sys.argv[1])
     requests = (json.loads(line) for line in sys.stdin)
     environment = Environment()
     environment.from_string("{{ 1 }}{% for a in [1] %}{{ a }}{% endfor %}").render()  # whatever is imported late
@@ -271,7 +274,7 @@ def main() -> None:
     template = None
     while True:
         try:
-            limit()
+            limit(seconds)
             if template is None:
                 template = environment.from_string(_Budget().visit(environment.parse(source)))
                 answer: dict[str, Any] = {"ready": True}
@@ -279,7 +282,7 @@ def main() -> None:
                 request = next(requests, None)
                 if request is None:
                     return
-                limit()
+                limit(seconds)
                 answer = answers(environment, template, request)
         except Exception as error:
             answer = fault(error)

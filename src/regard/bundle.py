@@ -39,6 +39,7 @@ from regard.weights.ct2.container import is_ct2
 from regard.weights.ct2.container import open_file as ct2_file
 from regard.weights.gguf import names
 from regard.weights.gguf.container import is_gguf, open_file
+from regard.words import nearest
 
 CONFIG = "config.json"
 PACKAGE = "package:"
@@ -259,7 +260,8 @@ def find(path: Path) -> Path:
         if (folder / CONFIG).is_file():
             return folder
     if not path.exists():
-        raise BadFileError("bundle.no_folder", path=path)
+        near = None if len(path.parts) > 1 else nearest(path.name, NAMES)
+        raise BadFileError("bundle.no_folder_near" if near else "bundle.no_folder", path=path, near=near)
     raise BadFileError("bundle.no_model", path=path, file=CONFIG)
 
 

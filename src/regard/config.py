@@ -31,6 +31,7 @@ import tomllib
 import types
 from collections.abc import Iterator, Mapping
 from functools import cache
+from operator import attrgetter
 from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import tomli_w
@@ -74,9 +75,10 @@ def override(config: T, changes: Mapping[str, str]) -> T:
 
 
 def verify(config: Any) -> None:
-    """Raise a ConfigError for the first problem that `config.check()` yields; called from `__post_init__`."""
+    """Raise a ConfigError for the first problem that `config.check()` yields; called from `__post_init__`. A field of a
+    field is named with a dot."""
     for name, key, values in config.check():
-        value = _quoted(getattr(config, name))
+        value = _quoted(attrgetter(name)(config))
         raise ConfigError("config.refused", where="", name=name, value=value, why=say(key, **values))
 
 

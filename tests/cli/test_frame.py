@@ -17,7 +17,7 @@ from regard.cli.command import Verb, answer, argument, console, group, option, v
 from regard.cli.help import cells, rows, wrap
 from regard.cli.main import ROOT, VERBS, run
 from regard.errors import ConfigError, RegardError
-from regard.words import LANGUAGES, say
+from regard.words import LANGUAGES, say, speaking
 
 
 def spoken(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -85,6 +85,13 @@ def test_every_help_page_fits_and_is_in_its_language(capsys, language, name):
             assert cells(line) <= 100 or line.startswith("  "), line
         english = ("Options", "Arguments", "Show this", "[default", "required", "INTEGER")
         assert language == "en" or not any(word in out.replace("--", "") for word in english)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_list_of_verbs_says_whole_sentences(language):
+    with speaking(language):
+        for name in ROOT.list_commands(click.Context(ROOT)):
+            assert say(f"cli_{name}.help").split("\n")[0].endswith((".", "。")), name
 
 
 @pytest.mark.parametrize(

@@ -110,3 +110,30 @@ def test_mistakes_are_named(folders, called, options, stdin, code, said):
     found, out, error = called(folders["qwen3"], *options, "--lang", "en", stdin=stdin)
     assert (found, out) == (code, "")
     assert said in error and "Traceback" not in error
+
+
+def test_a_form_that_could_not_be_finished_is_said(folders, called):
+    pytest.importorskip("llguidance")
+    options = (folders["qwen3"], "--prompt", "明", "--greedy", "--max-tokens", 3, "--regex")
+    assert "1 of 1 texts were cut" in called(*options, "[月光]{9}")[2]
+    assert called(*options, "月光?")[2] == ""
+
+
+def test_a_form_that_is_none_is_refused_in_one_line(folders, called):
+    pytest.importorskip("llguidance")
+    code, out, error = called(folders["qwen3"], "--prompt", "明", "--regex", "a(")
+    assert code == 1 and not out and "unclosed group" in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        (["--force", "moon"], "search.forced is ['moon']"),
+        (["--beams", 2, "--contrast", 0.6], "search.contrast is 0.6"),
+        (["--greedy", "--typical-p", 0.5], "rules.typical_p is 0.5"),
+        (["--guesses", 3], "lookup"),
+    ],
+)
+def test_what_contradicts_is_named_with_its_own_value(folders, called, options, part):
+    code, out, error = called(folders["qwen3"], "--prompt", "明", *options)
+    assert code == 2 and not out and part in error and error.count("\n") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from regard.cli.main import run
 from regard.errors import BadFileError, RegardError
 from regard.generate import Rules, Settings, generate
 from regard.generate.conversation import Conversation, Interrupted
+from regard.generate.settings import Rules
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Key
 
@@ -154,6 +156,48 @@ def test_commands_with_a_slash(talker, capsys, tmp_path):
         assert _commanded(talk, "/undo") and talk.messages == []
         assert _commanded(talk, "/what") and "/help" in capsys.readouterr().err
         assert not _commanded(talk, "/quit")
+
+
+def test_what_goes_wrong_with_a_question_does_not_end_the_talk(talker, capsys, monkeypatch):
+    from regard.cli.chat import _talk
+
+    typed = iter(["hello " * 100, "hello", KeyboardInterrupt, "/quit"])
+
+    def line(prompt: str) -> str:
+        said = next(typed)
+        if said is KeyboardInterrupt:
+            raise KeyboardInterrupt
+        return said
+
+    monkeypatch.setattr("builtins.input", line)
+    with Conversation(talker, settings=Settings(max_tokens=2, temperature=0)) as talk:
+        _talk(talk, "talker")
+        assert [one["content"] for one in talk.messages][::2] == ["hello"] and talk.cut
+    said = capsys.readouterr().err
+    assert "Shorten it" in said and "2 tokens" in said and "Ctrl-D" in said and next(typed, None) is None
+
+
+def test_greedy_keeps_the_penalty_that_is_given_and_refuses_what_only_a_draw_heeds(talker, capsys):
+    def answer(*options: str) -> str:
+        assert run(["chat", str(talker.folder), "--prompt", "hello", "--max-tokens", "12", "--json", *options]) == 0
+        return json.loads(capsys.readouterr().out)["messages"][1]["content"]
+
+    settings = Settings(max_tokens=12, temperature=0, rules=Rules(repetition=9.0))
+    with Conversation(talker, settings=settings) as talk:
+        held = talk.ask("hello")
+    assert answer("--greedy", "--repetition-penalty", "9") == held != answer("--greedy")
+    assert run(["chat", str(talker.folder), "--prompt", "hello", "--greedy", "--top-p", "0.9"]) == 2
+    assert "--top-p" in capsys.readouterr().err
+
+
+def test_questions_through_a_pipe_are_utf8_or_refused(talker, capsys, monkeypatch):
+    def piped(data: bytes) -> int:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return run(["chat", str(talker.folder), "--greedy", "--max-tokens", "2", "--json"])
+
+    assert piped("\ufeffhello\r\n\n".encode()) == 0
+    assert json.loads(capsys.readouterr().out)["messages"][0]["content"] == "hello"
+    assert piped(b"caf\xe9\n") == 1 and "UTF-8" in capsys.readouterr().err
 
 
 @pytest.mark.slow

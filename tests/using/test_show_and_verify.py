@@ -14,6 +14,7 @@ from regard.bundle import Bundle
 from regard.cli.main import run
 from regard.doctor import beside, given
 from regard.errors import MissingPackage, RegardError
+from regard.hub import shelf
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Context, Key
 from regard.models.anatomy import examine
@@ -150,7 +151,14 @@ def test_what_is_no_model_is_refused(tmp_path, capsys):
     (tmp_path / "config.json").write_text('{"model_type": "nobody"}')
     assert run(["show", str(tmp_path / "config.json")]) == 1
     assert run(["show", "no-such-model"]) == 1
-    capsys.readouterr()
+    assert "regard models" in capsys.readouterr().err
+    assert run(["generate", "smolm2", "--prompt", "The"]) == 1
+    assert "smollm2" in capsys.readouterr().err
+
+
+def test_a_folder_of_ctranslate2_is_known_without_a_config(tmp_path):
+    (tmp_path / "model.bin").write_bytes((6).to_bytes(4, "little") + (12).to_bytes(2, "little") + b"WhisperSpec\0")
+    assert shelf._lying("kept", "ct2", tmp_path).model_type == shelf.CT2
 
 
 def test_what_is_known_and_what_is_here(tokenizer, tmp_path, monkeypatch, capsys):

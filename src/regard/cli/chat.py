@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,18 @@ import click
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
 from regard.cli.decoding import heard, named
 from regard.cli.fetching import ready
+from regard.cli.mistakes import Mistake
+from regard.cli.piped import lines
+from regard.errors import RegardError
 from regard.generate.advised import settings
-from regard.generate.settings import Rules
 from regard.words import say
 
 if TYPE_CHECKING:
     from regard.generate.conversation import Conversation
 
 USUAL = {"temperature": 0.7, "top_p": 0.9, "repetition": 1.1}  # of a model whose files advise nothing
-PLAIN = ("max_tokens", "stop", "seed")  # what the likeliest answer heeds
 COMMANDS = ("/help", "/reset", "/undo", "/retry", "/system", "/save", "/quit")
+DRAWN = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 
 
 @verb("chat")
@@ -53,9 +56,8 @@ def command(
     threads: int | None, **decoding: Any,
 ) -> None:  # fmt: skip
     told = named(decoding)
-    if greedy:  # the likeliest words, whatever is said of drawing
-        unchanged = {"temperature": 0.0, "repetition": 1.0, "no_repeat": None}
-        told = {name: value for name, value in told.items() if name in PLAIN} | unchanged
+    if greedy:
+        told = _likeliest(told)
     settings(told)  # what is wrong is said before a model is loaded
     ready(model, yes=yes)
     from regard import bundle
@@ -66,28 +68,54 @@ def command(
     usual = {"max_tokens": decoding["max_tokens"]} | ({} if greedy else USUAL)
     with Conversation(loaded, system, heard(loaded, told, usual)) as talk:
         if prompts or not sys.stdin.isatty():
-            _asked(talk, prompts or tuple(line.strip() for line in sys.stdin if line.strip()))
+            _asked(talk, prompts or (line.strip() for line in lines() if line.strip()))
         else:
             _talk(talk, model)
         if wants_json():
             answer({"model": model, "messages": talk.messages}, lambda screen: None)
 
 
-def _asked(talk: Conversation, questions: tuple[str, ...]) -> None:
+def _likeliest(told: dict[str, Any]) -> dict[str, Any]:
+    """What --greedy means here: no draw, and no penalty but one that was asked for, whatever the model's files advise.
+    Raises a Mistake for an option that only a draw would heed."""
+    for name in DRAWN:
+        if name in told:
+            raise Mistake("cli_chat.greedy_and", name=f"--{name.replace('_', '-')}")
+    return {"temperature": 0.0, "repetition": 1.0, "no_repeat": None} | told
+
+
+def _asked(talk: Conversation, questions: Iterable[str]) -> None:
     """Questions one after the other, each with those before it."""
     for question in questions:
-        talk.ask(question, (lambda piece: None) if wants_json() else _show)
-        if not wants_json():
-            click.echo()
+        with _remarked(talk):
+            talk.ask(question, (lambda piece: None) if wants_json() else _show)
+            if not wants_json():
+                click.echo()
+
+
+@contextmanager
+def _remarked(talk: Conversation) -> Iterator[None]:
+    """Says after an answer what cannot be seen of it: that it was cut, that the model no longer reads all."""
+    forgotten = talk.forgotten
+    yield
+    if talk.cut:
+        notes().print(say("cli_chat.cut", most=talk.settings.max_tokens), style="dim", markup=False)
+    if talk.forgotten > forgotten:
+        notes().print(say("cli_chat.forgotten", count=talk.forgotten), style="dim", markup=False)
 
 
 def _talk(talk: Conversation, model: str) -> None:
-    """A conversation in a terminal; Ctrl-C ends an answer, Ctrl-D or /quit the conversation."""
+    """A conversation in a terminal; Ctrl-C ends an answer, Ctrl-D or /quit the conversation, and nothing else does."""
+    with suppress(ImportError):  # not on Windows, whose terminal does the same
+        importlib.import_module("readline")  # lines can be edited, and had again with the arrow keys
     notes().print(say("cli_chat.welcome", model=model, commands=" ".join(COMMANDS)), style="dim", markup=False)
     while True:
         try:
             line = input("\n» ").strip()
-        except (EOFError, KeyboardInterrupt):
+        except KeyboardInterrupt:
+            notes().print(say("cli_chat.how_to_end"), style="dim", markup=False)
+            continue
+        except EOFError:
             click.echo()
             return
         if line == "/retry":
@@ -96,12 +124,19 @@ def _talk(talk: Conversation, model: str) -> None:
             if not _commanded(talk, line):
                 return
         elif line:
-            forgotten = talk.forgotten
-            with _stoppable() as show:
-                talk.ask(line, show)
+            _answered(talk, line)
+
+
+def _answered(talk: Conversation, line: str) -> None:
+    """One question in a terminal. What goes wrong with it is said, and the conversation is still there."""
+    try:
+        with _remarked(talk), _stoppable() as show:
+            talk.ask(line, show)
             click.echo()
-            if talk.forgotten > forgotten:
-                notes().print(say("cli_chat.forgotten", count=talk.forgotten), style="dim", markup=False)
+    except RegardError as error:
+        notes().print(say("cli.error", text=error), markup=False)
+    except KeyboardInterrupt:
+        notes().print(say("cli_chat.given_up"), style="dim", markup=False)
 
 
 def _commanded(talk: Conversation, line: str) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -13,7 +12,8 @@ import click
 from regard.cli.command import answer, argument, option, verb, wants_json
 from regard.cli.fetching import ready
 from regard.cli.mistakes import Mistake
-from regard.errors import BadFileError, RegardError
+from regard.cli.piped import lines
+from regard.errors import RegardError
 from regard.words import say
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def command(
 ) -> None:  # fmt: skip
     if not texts and sys.stdin.isatty():
         raise Mistake("cli_embed.no_text")
-    texts = texts or _lines()
+    texts = texts or tuple(lines())  # empty ones too: line n is vector n
     ready(model, yes=yes)
     from regard import bundle
     from regard.cli.machine import chosen
@@ -68,17 +68,6 @@ def command(
     else:
         for text, vector in zip(texts, found.tolist(), strict=True):
             click.echo(json.dumps({"text": text, "vector": vector}, ensure_ascii=False))
-
-
-def _lines() -> tuple[str, ...]:
-    """The texts on stdin, a line each, empty ones too: line n is vector n."""
-    text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
-    try:
-        return tuple(line.rstrip("\n") for line in text)
-    except UnicodeDecodeError as error:
-        raise BadFileError("cli_generate.not_utf8", why=error.reason) from error
-    finally:
-        text.detach()
 
 
 def _write(path: Path, found: Tensor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -17,8 +16,8 @@ from regard.cli.decoding import heard, named
 from regard.cli.fetching import ready
 from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
+from regard.cli.piped import lines
 from regard.config import to_dict
-from regard.errors import BadFileError
 from regard.generate.advised import DRAWN, settings
 from regard.generate.settings import Rules, Search, Settings
 from regard.words import say
@@ -98,6 +97,10 @@ def command(
     texts = _write(loaded, prompts, how, told=logprobs, draft=guessing)
     document = {"model": model, "settings": to_dict(how), "texts": [_plain(each, prompts) for each in texts]}
     answer(document, lambda screen: _tell(screen, loaded, texts) if logprobs else None)
+    formed = how.rules.schema is not None or how.rules.regex is not None
+    cut = sum(each.reason in ("length", "context") for each in texts) if formed else 0
+    if cut:
+        notes().print(say("cli_generate.form_cut", count=cut, all=len(texts)), markup=False)
     full = sum(each.reason == "context" for each in texts)
     if full:
         context = loaded.context
@@ -193,17 +196,10 @@ def _lines() -> tuple[str, ...]:
     """The prompts on stdin; empty lines are none."""
     if sys.stdin.isatty():
         raise Mistake("cli_generate.no_prompt")
-    # Whatever the terminal's encoding: what comes through a pipe is UTF-8.
-    text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
-    try:
-        lines = tuple(line.rstrip("\n") for line in text if line.strip())
-    except UnicodeDecodeError as error:
-        raise BadFileError("cli_generate.not_utf8", why=error.reason) from error
-    finally:
-        text.detach()
-    if not lines:
+    found = tuple(line for line in lines() if line.strip())
+    if not found:
         raise Mistake("cli_generate.no_prompt")
-    return lines
+    return found
 
 
 def _write(loaded: Bundle, prompts: Sequence[str], settings: Settings, **asked: Any) -> list[Generated]:

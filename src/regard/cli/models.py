@@ -28,7 +28,8 @@ def command(folder: str) -> None:
     ]  # fmt: skip
     here = [
         {"origin": one.origin, "name": one.name, "path": str(one.path), "model_type": one.model_type,
-         "bytes": one.bytes, "known": one.model_type == "gguf" or models.of_type(one.model_type) is not None}
+         "bytes": one.bytes,
+         "known": one.model_type in (shelf.GGUF, shelf.CT2) or models.of_type(one.model_type) is not None}
         for one in shelf.found(Path(folder))
     ]  # fmt: skip
     document = {"families": families, "named": names, "here": here}
@@ -55,9 +56,13 @@ def _shown(
     rows = [[one["family"], *(", ".join(one[key]) for key in ("model_types", "reads", "heads"))] for one in families]
     screen.print(_grid(columns, rows))
     screen.print("\n" + say("cli_models.named"), style="bold", markup=False)
-    for one in names:
-        told = say("cli_models.is_here") if one["here"] else say("cli_models.to_fetch", name=one["name"])
-        screen.print(f"  {one['name']}  {one['about']}, {one['licence']}, {one['megabytes']} MB: {told}", markup=False)
+    columns = [say(f"cli_models.column.{one}") for one in ("name", "about", "licence", "size", "where")]
+    short = [
+        [one["name"], one["about"], one["licence"], f"{one['megabytes']} MB",
+         say("cli_models.is_here" if one["here"] else "cli_models.to_fetch", name=one["name"])]
+        for one in names
+    ]  # fmt: skip
+    screen.print(_grid(columns, short))
     screen.print("\n" + say("cli_models.here", count=len(here)), style="bold", markup=False)
     columns = [say(f"cli_models.column.{one}") for one in ("name", "model_type", "size", "origin")]
     found = [

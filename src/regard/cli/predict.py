@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +15,7 @@ from regard.cli.command import answer, argument, option, verb, wants_json
 from regard.cli.decoding import heard
 from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
-from regard.errors import BadFileError
+from regard.cli.piped import lines
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
@@ -143,11 +142,5 @@ def _predictions(task: Task, loaded: Bundle, texts: Iterable[str], options: dict
 
 
 def _lines() -> Iterator[str]:
-    """The lines of stdin, empty ones passed over; UTF-8 whatever the terminal's encoding is."""
-    text = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig")
-    try:
-        yield from (line.rstrip("\r\n") for line in text if line.strip())
-    except UnicodeDecodeError as error:
-        raise BadFileError("cli_predict.not_utf8", why=error.reason) from error
-    finally:
-        text.detach()
+    """The lines of stdin, empty ones passed over."""
+    return (line for line in lines() if line.strip())

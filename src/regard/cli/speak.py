@@ -59,7 +59,7 @@ def _piped() -> str:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BadFileError("cli_predict.not_utf8", why=error.reason) from error
+        raise BadFileError("cli.not_utf8", why=error.reason) from error
 
 
 def _voice(file: str | None, width: int) -> Tensor:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from regard.errors import RegardError
+from regard.errors import ConfigError
 from regard.generate.settings import Rules, Search, Settings
 from regard.generate.text import Generated, Given, OnText, Prompt, Step
 
@@ -47,9 +47,9 @@ def generate(
         raise TypeError("prompts is a list of texts, not one text")
     settings = settings or Settings()
     if settings.search.guesses and draft is None and settings.search.lookup is None:
-        raise RegardError("generate.needs_draft")
+        raise ConfigError("generate.needs_draft")
     if draft is not None and (not settings.search.guesses or settings.search.lookup is not None):
-        raise RegardError("generate.draft_unused")
+        raise ConfigError("generate.draft_unused")
     return Job(bundle, prompts, settings, on_text or _unheard, told=told, draft=draft).results()
 
 

@@ -30,7 +30,8 @@ class Interrupted(Exception):
 @dataclass
 class Conversation:
     """`messages` are {"role", "content"} in order. Where the context is too small for all of them, the oldest exchanges
-    are left out of what the model reads, never the system's message; `forgotten` counts those.
+    are left out of what the model reads, never the system's message; `forgotten` counts those. `cut`:
+    the last answer is no longer because it may not be, or has no room.
 
     Raises BadFileError for a model without a chat template, RegardError for a message that alone is too long.
     """
@@ -40,6 +41,7 @@ class Conversation:
     settings: Settings = field(default_factory=lambda: Settings(max_tokens=512))
     messages: list[Message] = field(default_factory=list)
     forgotten: int = 0
+    cut: bool = False
 
     def __post_init__(self) -> None:
         self._template = chat.load(self.bundle.folder or Path(), self.bundle.tokenizer)
@@ -48,13 +50,14 @@ class Conversation:
         """The answer to a question; both are kept. `show` is called with each piece of it."""
         self.messages.append({"role": "user", "content": question})
         said: list[str] = []
+        self.cut = False
 
         def told(prompt: int, sample: int, piece: str) -> None:
             said.append(piece)
             show(piece)
 
         try:
-            self._write(told)
+            self.cut = self._write(told).reason in ("length", "context")
         except Interrupted:
             pass
         except BaseException:

@@ -19,6 +19,13 @@ LONGEST = 1 << 20  # characters of a schema or expression
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
+def _why(said: str) -> str:
+    """The sentence in what llguidance says, which also draws the place over several lines."""
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    named = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (*named, *lines, said)[0].rstrip(".")[:200]
+
+
 class Form:
     """Which tokens may follow a text so that it can still end in the form asked for; the end token only when it has.
 
@@ -42,9 +49,9 @@ class Form:
                 grammar = guide.LLMatcher.grammar_from_regex(source)
             self._first = guide.LLMatcher(known, grammar)
         except (ValueError, RuntimeError) as error:
-            raise RegardError("generate.bad_form", form=source[:60], why=str(error)[:200]) from error
+            raise RegardError("generate.bad_form", form=source[:60], why=_why(str(error))) from error
         if self._first.is_error():
-            raise RegardError("generate.bad_form", form=source[:60], why=self._first.get_error()[:200])
+            raise RegardError("generate.bad_form", form=source[:60], why=_why(self._first.get_error()))
         self._states: dict[tuple[int, ...], Any] = {(): self._first}
 
     def held(self, logits: Tensor, histories: Sequence[History]) -> Tensor:

@@ -163,23 +163,23 @@ class Settings:
         if self.beams % self.search.groups:
             yield "beams", "generate.groups_divide", {"groups": self.search.groups}
         if self.search.groups > 1 and self.search.forced:
-            yield "search", "generate.one_way", {"one": "groups", "other": "forced"}
+            yield "search.forced", "generate.one_way", {"one": "groups", "other": "forced"}
         for name in ("contrast", "guesses", "best_of"):
             if getattr(self.search, name):
-                yield "search", "generate.one_way", {"one": "beams", "other": name}
+                yield f"search.{name}", "generate.one_way", {"one": "beams", "other": name}
 
     def _writing(self) -> Iterator[Problem]:
         """What contradicts a text written token by token."""
         search = self.search
         for name in ("length_penalty", "early_stopping", "groups", "forced"):
             if getattr(search, name) != getattr(Search, name):
-                yield "search", "generate.needs_beams", {"name": name}
+                yield f"search.{name}", "generate.needs_beams", {"name": name}
         if search.best_of is not None and search.best_of < self.samples:
             yield "samples", "generate.more_samples_than_drawn", {"count": search.best_of}
         if search.contrast is not None:
             for name in ("guesses", "best_of"):
                 if getattr(search, name):
-                    yield "search", "generate.one_way", {"one": "contrast", "other": name}
+                    yield f"search.{name}", "generate.one_way", {"one": "contrast", "other": name}
             if self.top_k is None or self.top_k < 2:
                 yield "top_k", "generate.contrast_needs_top_k", {}
         if (self.greedy or search.contrast is not None) and self.drawn > 1:
@@ -194,6 +194,6 @@ class Settings:
             if getattr(self, name) is not None:
                 yield name, "generate.nothing_is_drawn", {}
         if self.rules.typical_p is not None:
-            yield "rules", "generate.nothing_is_drawn", {}
+            yield "rules.typical_p", "generate.nothing_is_drawn", {}
         if contrast and self.temperature not in (0, 1):
             yield "temperature", "generate.nothing_is_drawn", {}

@@ -11,15 +11,17 @@ from typing import Any
 from regard import limits, named
 from regard.errors import RegardError
 from regard.hub.names import kept
+from regard.weights.ct2.container import is_ct2
 from regard.weights.gguf.container import is_gguf
 
 MOST = 500  # of one place
+GGUF, CT2 = "gguf", "ctranslate2"  # formats whose files say themselves which kind of model they hold
 
 
 @dataclass(frozen=True)
 class Lying:
     """origin: named, kept, huggingface, modelscope or run. name: what to write where a model is asked for.
-    model_type: as its config.json says; "gguf"; or "" where nothing says it."""
+    model_type: as its config.json says; "gguf" or "ctranslate2"; or "" where nothing says it."""
 
     origin: str
     name: str
@@ -48,10 +50,14 @@ def found(folder: Path) -> Iterator[Lying]:
 def _lying(origin: str, name: str, path: Path) -> Lying:
     files = [path] if path.is_file() else [one for one in path.rglob("*") if one.is_file()]
     size = sum(one.stat().st_size for one in files)
-    return Lying(origin, name, path, "gguf" if is_gguf(path) else _model_type(path), size)
+    return Lying(origin, name, path, _model_type(path), size)
 
 
 def _model_type(path: Path) -> str:
+    if is_gguf(path):
+        return GGUF
+    if is_ct2(path):
+        return CT2
     try:
         told: Any = limits.read_json(limits.member(path, "config.json"))
     except RegardError:

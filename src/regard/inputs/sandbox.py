@@ -1,4 +1,4 @@
-"""The process in which a chat template out of a file is rendered: `python sandbox.py SECONDS`, JSON in and out, by line.
+"""The process in which a chat template out of a file is rendered: `python sandbox.py SECONDS`, JSON in and out by line.
 
     {"source": "…"}                        compile; first, and once
     {"messages": […], "names": {…}}        render

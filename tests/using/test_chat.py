@@ -14,7 +14,6 @@ from regard.cli.main import run
 from regard.errors import BadFileError, RegardError
 from regard.generate import Rules, Settings, generate
 from regard.generate.conversation import Conversation, Interrupted
-from regard.generate.settings import Rules
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Key
 

@@ -19,7 +19,8 @@ from regard.cli.fetching import ready
 from regard.cli.mistakes import Mistake
 from regard.cli.piped import lines
 from regard.errors import RegardError
-from regard.generate.advised import settings
+from regard.generate.advised import DRAWN, settings
+from regard.generate.settings import Rules
 from regard.words import say
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 USUAL = {"temperature": 0.7, "top_p": 0.9, "repetition": 1.1}  # of a model whose files advise nothing
 COMMANDS = ("/help", "/reset", "/undo", "/retry", "/system", "/save", "/quit")
-DRAWN = ("temperature", "top_k", "top_p", "min_p", "typical_p")
 
 
 @verb("chat")

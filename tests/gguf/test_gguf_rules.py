@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,7 @@ def alignment(value: bytes, kind: int = U32) -> bytes:
 
 
 U32_1 = struct.pack("<I", 1)
+WIDE = text("a" * (3 << 20) + "😀")  # four bytes of memory for each of its own
 RULES: dict[str, tuple[bytes, str]] = {
     "empty file": (b"", "begin with GGUF"),
     "one byte": (b"G", "too early"),
@@ -85,6 +87,9 @@ RULES: dict[str, tuple[bytes, str]] = {
     "alignment 2**31": (file([alignment(struct.pack("<I", 1 << 31))]), "alignment is 2147483648"),
     "alignment as text": (file([alignment(text("32"), STRING)]), "alignment"),
     "alignment as a real number": (file([alignment(struct.pack("<f", 32.0), F32)]), "alignment"),
+    "alignment as a list": (file([entry("general.alignment", ARRAY, array(U32, 1, U32_1))]), "alignment"),
+    "alignment below nought": (file([alignment(struct.pack("<i", -32), 5)]), "alignment"),
+    "texts of much memory": (file([entry(key, STRING, WIDE) for key in "abcd"]), "48 MiB of memory"),
     "tensor without a name": (file(tensors=[tensor("")]), "no name"),
     "tensor twice": (file(tensors=[tensor(), tensor(offset=32)]), "a stands in it twice"),
     "no axes": (file(tensors=[tensor(sizes=())]), "0 axes"),
@@ -110,7 +115,7 @@ def test_a_file_that_keeps_the_rules_is_read(tmp_path):
     path = tmp_path / "good.gguf"
     path.write_bytes(file(entries, [tensor("x", (2, 3)), tensor("y", (2,), offset=32)]))
     read = open_file(path)
-    assert read.metadata == {"a": 1, "b": "字", "c": [1, 2]}
+    assert {**read.metadata, "c": list(read.metadata["c"])} == {"a": 1, "b": "字", "c": [1, 2]}
     assert read.tensors["x"].shape == (3, 2) and len(read.raw("y")) == 8
 
 
@@ -124,6 +129,19 @@ def test_a_broken_rule_is_named(name, tmp_path):
         open_file(path)
     assert says in str(caught.value)
     assert time.perf_counter() - began < 1
+
+
+def test_numbers_take_no_more_memory_than_their_bytes(tmp_path):
+    """As Python's own they would take forty times as much."""
+    path = tmp_path / "many.gguf"
+    path.write_bytes(file([entry("a", ARRAY, array(U8, 1 << 22, bytes(range(256)) * (1 << 14)))]))
+    tracemalloc.start()
+    try:
+        read = open_file(path)
+        assert tracemalloc.get_traced_memory()[1] < 5 << 20
+    finally:
+        tracemalloc.stop()
+    assert list(read.metadata["a"][:3]) == [0, 1, 2]
 
 
 def test_the_count_of_rules_is_told(record_property):

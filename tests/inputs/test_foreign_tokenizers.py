@@ -257,6 +257,22 @@ def test_a_special_token_spelled_in_a_text_is_not_made(tmp_path, text):
         assert ours.decode(ids) == text
 
 
+@pytest.mark.parametrize("letters", ["ACGT", "明月", "é"])
+def test_a_vocabulary_without_an_a_keeps_what_stands_around_a_text(tmp_path, letters):
+    """The library leaves out what no token spells, and what stood around nothing was lost with it."""
+    vocab = {name: number for number, name in enumerate(["[CLS]", "[SEP]", *letters])}
+    rust = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    rust.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", pair="[CLS] $A [SEP] $B:1 [SEP]:1", special_tokens=[("[CLS]", 0), ("[SEP]", 1)]
+    )
+    rust.add_special_tokens(["[CLS]", "[SEP]"])
+    rust.save(str(tmp_path / "tokenizer.json"))
+    ours = Tokenizer.load(tmp_path)
+    for text in (letters, letters * 3, ""):
+        assert ours.encode(text) == rust.encode(text).ids
+        assert ours.encode_typed(text, letters)[0] == rust.encode(text, letters).ids
+
+
 def test_padding_and_cutting_that_a_file_brings_along_are_off(tmp_path):
     folder = xlmr(tmp_path / "xlmr")
     rust = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))

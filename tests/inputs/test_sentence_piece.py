@@ -266,6 +266,8 @@ def bad_models() -> Iterator[tuple[str, bytes, str]]:
     yield "a table of nothing", UNK + message((3, message((2, b"\1")))), "precompiled_charsmap"
     yield "a table that lies", UNK + message((3, message((2, b"\xff\xff\xff\x7f" + bytes(8))))), "precompiled_charsmap"
     yield "a table that bursts", UNK + message((3, message((2, b"\4\0\0\0" + bytes(4) + b"a" * 500)))), "charsmap"
+    runs = b"".join(message((1, piece(b"a" * length))) for length in range(1, 500))
+    yield "pieces made of one another", UNK + runs + message((2, message((3, 2)))), "far more ways"
     yield "a BPE with pieces of the user", UNK + message((1, piece(b"x", kind=4)), (2, message((3, 2)))), "user defined"
 
 

@@ -6,11 +6,13 @@ SentencePiece BPE with scores ("llama"). What the file says is checked as any to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regard.errors import BadFileError
-from regard.inputs import sentence_piece
+from regard.inputs import foreign, sentence_piece
 from regard.weights.gguf.container import Gguf
 from regard.words import say
 
@@ -27,7 +29,6 @@ _LLAMA_3 = (
 )
 _SPLITS: dict[str, list[dict[str, Any]]] = {  # what stands before the bytes are spelled
     "gpt-2": [],
-    "default": [],
     "smollm": [{"type": "Digits", "individual_digits": True}],
     "llama-bpe": [{"type": "Split", "pattern": {"Regex": _LLAMA_3}, "behavior": "Isolated", "invert": False}],
     "qwen2": [
@@ -39,7 +40,11 @@ _SPLITS: dict[str, list[dict[str, Any]]] = {  # what stands before the bytes are
         }
     ],
 }
-_WHOLE_WORDS = ("llama-bpe",)  # a word of the vocabulary is taken as it is, whatever its merges
+_SPLITS["dbrx"] = _SPLITS["llama-bpe"]
+_ALSO = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
+# llama.cpp's Llama 3: a word of the vocabulary is taken as it is, whatever its merges; bos stands before a text unless
+# the file says otherwise.
+_WHOLE_WORDS = _BEGUN = ("llama-bpe",)
 
 
 def document(file: Gguf) -> dict[str, Any]:
@@ -49,9 +54,7 @@ def document(file: Gguf) -> dict[str, Any]:
     tokens: Any = told.get("tokens")
     if not _texts(tokens):
         raise _broken(file, "tokens")
-    types = told.get("token_type", [NORMAL] * len(tokens))
-    if not isinstance(types, list) or len(types) != len(tokens):
-        raise _broken(file, "token_type")
+    types = told["token_type"] = _types(file)
     vocab = {token: number for number, token in enumerate(tokens)}
     if len(vocab) != len(tokens):
         raise _broken(file, "tokens")
@@ -84,22 +87,25 @@ def settings(file: Gguf) -> dict[str, Any]:
         if type(number) is not int or not 0 <= number < len(tokens):
             raise _broken(file, key)
         found[f"{role}_token"] = tokens[number]
-    spm = file.metadata.get(KEY + "model") == "llama"
-    found["add_bos_token"] = file.metadata.get(KEY + "add_bos_token", spm) is True
-    found["add_eos_token"] = file.metadata.get(KEY + "add_eos_token", False) is True
+    begun = file.metadata.get(KEY + "model") == "llama" or _pre(file) in _BEGUN
+    for key, usual in (("add_bos_token", begun), ("add_eos_token", False)):
+        found[key] = file.metadata.get(KEY + key, usual)
+        if not isinstance(found[key], bool):
+            raise _broken(file, key)
     template = file.metadata.get(TEMPLATE)
-    return found | ({"chat_template": template} if isinstance(template, str) else {})
+    if not isinstance(template, str | None):
+        raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=say("inputs.gguf.key", key=TEMPLATE))
+    return found | ({} if template is None else {"chat_template": template})
 
 
 def ends(file: Gguf) -> tuple[int, ...]:
     """Tokens that end what a chat model says, besides the end token: as the file says them, or by their usual names."""
-    tokens, types = file.metadata[KEY + "tokens"], file.metadata.get(KEY + "token_type")
+    tokens, types = file.metadata[KEY + "tokens"], _types(file)
     found = {number for key in TURNS if (number := file.metadata.get(KEY + key)) is not None}
     if not all(type(number) is int and 0 <= number < len(tokens) for number in found):
         raise _broken(file, " / ".join(TURNS))
-    if isinstance(types, list):
-        named = zip(tokens, types, strict=True)
-        found |= {at for at, (token, kind) in enumerate(named) if kind == CONTROL and token in TURN_NAMES}
+    named = zip(tokens, types, strict=True)
+    found |= {at for at, (token, kind) in enumerate(named) if kind == CONTROL and token in TURN_NAMES}
     return tuple(sorted(found))
 
 
@@ -140,9 +146,9 @@ def metadata(
 
 
 def _byte_level(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) -> dict[str, Any]:
-    pre = told.get("pre", "default")
+    pre = _pre(file)
     if pre not in _SPLITS:
-        why = say("inputs.gguf.pre", pre=repr(pre)[:40], known=", ".join(_SPLITS))
+        why = say("inputs.gguf.pre", pre=ascii(pre)[:40], known=", ".join(_SPLITS))
         raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=why)
     merges: Any = told.get("merges")
     if not _texts(merges, empty=True):
@@ -164,15 +170,23 @@ def _byte_level(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) -> d
 
 
 def _sentence_piece(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) -> dict[str, Any]:
-    scores = told.get("scores")
-    if not isinstance(scores, list) or len(scores) != len(vocab) or not all(type(one) is float for one in scores):
+    scores: Any = told.get("scores")
+    known = isinstance(scores, array) and scores.typecode in "fd" and len(scores) == len(vocab)
+    if not known or not all(map(math.isfinite, scores)):
         raise _broken(file, "scores")
-    tokens, types = list(vocab), told.get("token_type", [NORMAL] * len(vocab))
+    tokens, types = list(vocab), told["token_type"]
+    if long := next((token for token in tokens if len(token) > foreign.LONGEST_PIECE), None):
+        why = say("inputs.broken.number", token=ascii(long)[:40], number=vocab[long])
+        raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=why)
     plain = {token for token, kind in zip(tokens, types, strict=True) if kind == NORMAL}
     unk = next((token for token, kind in zip(tokens, types, strict=True) if kind == UNKNOWN), None)
     begins = told.get("add_space_prefix", True) is True
     steps: list[dict[str, Any]] = [{"type": "Prepend", "prepend": "▁"}] if begins else []
     steps.append({"type": "Replace", "pattern": {"String": " "}, "content": "▁"})
+    try:
+        merges = sentence_piece.merges(plain, vocab, scores)
+    except foreign.Broken as error:
+        raise BadFileError("inputs.not_a_tokenizer", where=str(file.path), why=str(error)) from None
     back: list[dict[str, Any]] = [
         {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
         {"type": "ByteFallback"},
@@ -188,7 +202,7 @@ def _sentence_piece(file: Gguf, told: Mapping[str, Any], vocab: dict[str, int]) 
         "model": {
             "type": "BPE", "dropout": None, "unk_token": unk, "continuing_subword_prefix": None,
             "end_of_word_suffix": None, "fuse_unk": True, "byte_fallback": BYTE in types, "ignore_merges": False,
-            "vocab": vocab, "merges": sentence_piece.merges(plain, vocab, scores),
+            "vocab": vocab, "merges": merges,
         },
     }  # fmt: skip
 
@@ -211,7 +225,10 @@ def _scores(document: Mapping[str, Any]) -> dict[int, float] | None:
     others = {token["id"] for token in document.get("added_tokens") or ()}
     plain = {piece for piece, number in vocab.items() if number not in others and piece not in bytes_}
     listed = [scores.get(number, 0.0) for number in range(max(vocab.values()) + 1)]
-    return scores if sentence_piece.merges(plain, vocab, listed) == merges else None
+    try:
+        return scores if sentence_piece.merges(plain, vocab, listed) == merges else None
+    except foreign.Broken:
+        return None
 
 
 def _stands(document: Mapping[str, Any], place: int, number: int | None) -> bool:
@@ -237,6 +254,25 @@ def _name_of(document: Mapping[str, Any]) -> str | None:
         if alike and normal == ("NFC" if name == "qwen2" else None) and ignore == (name in _WHOLE_WORDS):
             return name
     return None
+
+
+def _types(file: Gguf) -> Sequence[int]:
+    """The kind of each token."""
+    tokens = file.metadata[KEY + "tokens"]
+    types = file.metadata.get(KEY + "token_type", [NORMAL] * len(tokens))
+    known = isinstance(types, list | array) and len(types) == len(tokens)
+    if not known or not all(type(kind) is int for kind in types):
+        raise _broken(file, "token_type")
+    return types
+
+
+def _pre(file: Gguf) -> str:
+    """The name of the rule that cuts words. The first files, which named none, were those of GPT-2's own; what
+    llama.cpp does with others is to guess."""
+    pre = file.metadata.get(KEY + "pre", "default")
+    if pre == "default" and file.metadata.get("general.architecture") == "gpt2":
+        return "gpt-2"
+    return _ALSO.get(pre, pre) if isinstance(pre, str) else ascii(pre)
 
 
 def _texts(value: Any, *, empty: bool = False) -> bool:

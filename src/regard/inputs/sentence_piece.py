@@ -25,6 +25,9 @@ from regard.inputs import foreign
 
 LARGEST = 64 * limits.MIB  # the largest known one, of 256,000 pieces, has 4.5
 MOST_PIECES = 1 << 19  # each takes some 150 bytes of memory however short it is written
+# Letters of all merges, each with two more: so many for each letter of a piece (Llama 2, Gemma and tiktoken's have 2 to
+# 2.5), and what no vocabulary is too small for.
+MOST_WAYS, FEW_WAYS = 4, 1 << 19
 MOST_FIELDS = 4 * foreign.MOST_TOKENS
 NORMAL, UNKNOWN, CONTROL, USER, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE, WORD, CHAR = range(1, 5)
@@ -117,15 +120,23 @@ def _piece(raw: bytes, place: int) -> Piece:
 
 
 def merges(plain: set[str], vocab: Mapping[str, int], scores: Sequence[float]) -> list[list[str]]:
-    """Every way to make a piece of two others, the best-scored piece first: what SentencePiece's search would take."""
-    found = []
+    """Every way to make a piece of two others, the best-scored piece first: what SentencePiece's search would take.
+
+    Refuses (`foreign.Broken`) pieces that are made of one another in more ways, and longer ones, than a search that
+    was trained leaves behind: that is a few for each piece."""
+    found: list[tuple[float, int, int, int, int]] = []
+    letters, most = 0, MOST_WAYS * (sum(map(len, plain)) + 2 * len(plain)) + FEW_WAYS
     for piece in plain:
         for cut in range(1, len(piece)):
             left, right = piece[:cut], piece[cut:]
             if left in plain and right in plain:
-                found.append((-scores[vocab[piece]], vocab[left], vocab[right], left, right))
-    found.sort(key=lambda one: (one[0], -len(one[3]), -len(one[4]), one[1], one[2]))
-    return [[left, right] for *_, left, right in found]
+                letters += len(piece) + 2
+                found.append((-scores[vocab[piece]], -cut, cut - len(piece), vocab[left], vocab[right]))
+        if letters > most:
+            raise foreign.Broken("ways")
+    found.sort()
+    names = {vocab[piece]: piece for piece in plain}
+    return [[names[left], names[right]] for *_, left, right in found]
 
 
 def _fields(raw: bytes) -> Iterator[tuple[int, Any]]:

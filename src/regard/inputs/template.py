@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import tokenizers
 
@@ -51,7 +52,8 @@ class Template:
 
 def probe(rust: tokenizers.Tokenizer) -> Template:
     """The template of a loaded tokenizer, read off what its post-processor does to one text and to a pair."""
-    single, pair = rust.encode("a"), rust.encode("a", "a")
+    text = _kept(rust)
+    single, pair = rust.encode(text), rust.encode(text, text)
     first = [place for place, part in enumerate(pair.sequence_ids) if part == 0]
     second = [place for place, part in enumerate(pair.sequence_ids) if part == 1]
     inside = [place for place, part in enumerate(single.sequence_ids) if part == 0]
@@ -66,6 +68,15 @@ def probe(rust: tokenizers.Tokenizer) -> Template:
         pair_after=tuple(pair.ids[second[-1] + 1 :]),
         types=(types[0], types[first[0]], types[first[-1] + 1], types[second[0]], types[-1]),
     )
+
+
+def _kept(rust: tokenizers.Tokenizer) -> str:
+    """A text that something is left of: some vocabularies have no "a", some rules drop it."""
+    words = (word for word in rust.get_vocab(with_added_tokens=False) if word.isprintable())
+    for text in chain(("a", "A", "0", "字"), islice(words, 1000)):
+        if rust.encode(text, add_special_tokens=False).ids:
+            return text
+    return "a"
 
 
 def processor(template: Template, rust: tokenizers.Tokenizer) -> tokenizers.processors.TemplateProcessing:

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
+import sys
+from array import array
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ MOST_TENSORS = 1 << 17
 MOST_VALUES = 1 << 22  # of one array: a vocabulary or its merges
 MOST_AXES = 4
 LONGEST_NAME = 512
-LONGEST_TEXT = 16 * limits.MIB
+LONGEST_TEXT = 4 * limits.MIB
+MOST_MEMORY = 48 * limits.MIB  # of all metadata: a short text takes many times its bytes
 
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d"}
 BOOL, STRING, ARRAY = 7, 8, 9
@@ -52,7 +54,9 @@ class Info:
 
 @dataclass(frozen=True)
 class Gguf:
-    """An open file: ``metadata`` by key, ``kinds`` of its arrays by key, ``tensors`` by name, and its bytes."""
+    """An open file: ``metadata`` by key, ``kinds`` of its arrays by key, ``tensors`` by name, and its bytes.
+
+    A list of texts or truths is a list; one of numbers stays as small as it is in the file, in an ``array``."""
 
     path: Path
     metadata: dict[str, Any]
@@ -87,6 +91,7 @@ def open_file(path: str | os.PathLike[str]) -> Gguf:
 
 class _Reader(Front):
     empty = "magic"
+    kept = 0  # bytes of memory that the metadata read so far take
 
     def file(self) -> Gguf:
         if bytes(self.take(4)) != MAGIC:
@@ -111,12 +116,13 @@ class _Reader(Front):
 
     def alignment(self, metadata: dict[str, Any], kinds: dict[str, int]) -> int:
         alignment = metadata.get(ALIGNMENT, 32)
-        whole = kinds.get(ALIGNMENT, 4) == 4 and alignment >= 8
+        whole = kinds.get(ALIGNMENT, 4) == 4 and type(alignment) is int and alignment >= 8
         if not whole or alignment & (alignment - 1) or alignment > 1 << 20:
             raise self.broken("alignment", value=repr(alignment)[:40])
         return alignment
 
     def info(self) -> Info:
+        self.keep(512)  # what is kept of a tensor
         name = self.name()
         axes = self.number("I")
         if not 1 <= axes <= MOST_AXES:
@@ -166,10 +172,14 @@ class _Reader(Front):
         if inner == STRING:
             if 8 * length > len(self.data) - self.at:
                 raise self.broken("cut")
+            self.keep(8 * length)
             return [self.text() for _ in range(length)], inner
         form = self.form(inner, key)
-        packed = self.take(length * struct.calcsize(form))
-        values = list(struct.unpack(f"<{length}{form}", packed))
+        values = array(form)
+        values.frombytes(self.take(length * values.itemsize))
+        if sys.byteorder == "big":
+            values.byteswap()
+        self.keep(sys.getsizeof(values) + (8 * length if inner == BOOL else 0))
         return ([self.truth(value, key) for value in values] if inner == BOOL else values), inner
 
     def single(self, kind: int, key: str) -> Any:
@@ -199,9 +209,17 @@ class _Reader(Front):
         if length > longest:
             raise self.broken("long_text", length=length, most=longest)
         try:
-            return str(self.take(length), "utf-8")
+            text = str(self.take(length), "utf-8")
         except UnicodeDecodeError as error:
             raise self.broken("utf8", at=self.at - length + error.start) from error
+        self.keep(sys.getsizeof(text))
+        return text
+
+    def keep(self, size: int) -> None:
+        """Counts memory before more of it is taken."""
+        self.kept += size
+        if self.kept > MOST_MEMORY:
+            raise self.broken("memory", most=MOST_MEMORY // limits.MIB)
 
     def broken(self, rule: str, /, **values: Any) -> BadFileError:
         return self.damaged(say(f"weights.gguf.{rule}", **values))

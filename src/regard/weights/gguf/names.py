@@ -7,6 +7,8 @@ the other way.
 
 from __future__ import annotations
 
+import math
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -204,6 +206,8 @@ def config(file: Gguf) -> dict[str, Any]:
     for key, value in file.metadata.items():
         if key.startswith(_PROSE):
             continue
+        if isinstance(value, list | array):  # one for each layer: nothing that is read here is
+            raise BadFileError("weights.gguf_key", file=file.path, key=key, value=repr(list(value[:8]))[:60])
         short = key.removeprefix(f"{name}.")
         if short in made.keys:
             data[made.keys[short]] = _rounded(value, file.kinds[key])
@@ -338,14 +342,14 @@ def _stored(tensor: Tensor, how: str, heads: tuple[int, int]) -> Tensor:
 
 def _rounded(value: Any, kind: int) -> Any:
     """A float32 as the shortest decimal that means it: 9.999999747378752e-06 was 1e-05."""
-    return float(str(np.float32(value))) if kind == 6 and not isinstance(value, list) else value
+    return float(str(np.float32(value))) if kind == 6 else value
 
 
 def _agree(file: Gguf, data: dict[str, Any], said: Mapping[str, Any]) -> None:
     """What is said twice must be the same: the sizes of a head's keys, values and turned part."""
     sizes = [data.get("head_dim"), said.get("attention.value_length"), said.get("rope.dimension_count")]
     sizes = [size for size in sizes if size is not None]
-    if len(set(sizes)) > 1:
+    if len(set(sizes)) > 1 or not all(type(size) is int and 0 < size < 1 << 24 for size in sizes):
         raise BadFileError("weights.gguf_key", file=file.path, key="attention.key_length", value=sizes)
     if sizes and "head_dim" in architecture(file).keys.values():
         data["head_dim"] = sizes[0]
@@ -374,6 +378,9 @@ def _llama3_of(file: Gguf, data: Mapping[str, Any]) -> dict[str, Any]:
         "original_max_position_embeddings": 8192,
     }  # fmt: skip
     size = data.get("head_dim") or data["hidden_size"] // data["num_attention_heads"]
+    theta = data.get("rope_theta", 10_000.0)
+    if not isinstance(theta, float) or not 1 < theta < math.inf:
+        raise BadFileError("weights.gguf_key", file=file.path, key="rope.freq_base", value=repr(theta)[:60])
     fits = size == 2 * factors.numel() and factors.isfinite().all() and float(factors.max()) >= 1
     if not fits or not torch.allclose(_llama3(told, data), factors, rtol=1e-3):
         raise BadFileError("weights.gguf_key", file=file.path, key=_FACTORS, value=factors.tolist()[:4])

@@ -19,13 +19,14 @@ from regard.words import say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from regard.tasks.vectors import How
+    from regard.tasks.sentences import How
 
 
 @verb("embed")
 @argument("model", type=click.Path())
 @argument("texts", nargs=-1, metavar="[TEXT]...")
 @option("--pool", type=click.Choice(["mean", "first", "last"]))
+@option("--prompt", metavar="NAME")
 @option("--plain", is_flag=True)
 @option("--context", type=click.IntRange(1))
 @option("--out", type=click.Path(dir_okay=False))
@@ -33,8 +34,8 @@ if TYPE_CHECKING:
 @option("--device", default="auto")
 @option("--threads", type=click.IntRange(1))
 def command(
-    model: str, texts: tuple[str, ...], pool: How | None, plain: bool, context: int | None, out: str | None,
-    yes: bool, device: str, threads: int | None,
+    model: str, texts: tuple[str, ...], pool: How | None, prompt: str | None, plain: bool, context: int | None,
+    out: str | None, yes: bool, device: str, threads: int | None,
 ) -> None:  # fmt: skip
     if not texts and sys.stdin.isatty():
         raise Mistake("cli_embed.no_text")
@@ -47,16 +48,16 @@ def command(
 
     loaded = bundle.load(model, **chosen(device, "float32", threads))
     if (loaded.processor is not None and loaded.task.startswith("image-")) or loaded.task == image_text.CONTRAST:
-        if pool is not None or context is not None:
+        if not pool is prompt is context is None:
             raise Mistake("cli_embed.of_images")
         of = image_text if loaded.task == image_text.CONTRAST else pictures
         found = of.vectors(loaded, texts, normalised=not plain)
     elif loaded.task == "sound-embedding":
-        if pool is not None or context is not None:
+        if not pool is prompt is context is None:
             raise Mistake("cli_embed.of_images")
         found = sounds.vectors(loaded, texts, normalised=not plain)
     else:
-        found = vectors(loaded, texts, how=pool, normalised=not plain, context=context)
+        found = vectors(loaded, texts, how=pool, prompt=prompt, normalised=not plain, context=context)
     if out is not None:
         _write(Path(out), found)
         size = {"texts": len(texts), "dim": found.shape[1], "out": out}

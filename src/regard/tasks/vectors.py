@@ -8,46 +8,43 @@ Texts of like length stand in one flat row without padding, so a text's vector d
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from regard import limits
-from regard.errors import BadFileError, RegardError
-from regard.heads.classify import Pool
+from regard.errors import RegardError
+from regard.heads.classify import POOLS, sequences
 from regard.layers import Context
 from regard.models.transformer import EncoderDecoder
+from regard.tasks.sentences import How, Told, told
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle
 
-How = Literal["mean", "first", "last"]
 AT_ONCE = 4096  # tokens of one row: enough to fill the processor
-_POOLING = {
-    "pooling_mode_cls_token": "first",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "last",
-}
 
 
 def vectors(
-    bundle: Bundle, texts: Sequence[str], *, how: How | None = None, normalised: bool = True, context: int | None = None
+    bundle: Bundle, texts: Sequence[str], *, how: How | None = None, prompt: str | None = None, normalised: bool = True,
+    context: int | None = None,
 ) -> Tensor:
     """(texts, D) float32. how: "mean" over a text's tokens, its "first" ([CLS]) or "last"; None as its files say, else
-    the mean for an encoder and the last for a decoder. normalised: of length 1, so that a product is the cosine.
+    the mean for an encoder and the last for a decoder. prompt: the name of what stands before each text, among those
+    that its files have ("query"); "" none, None as they say. normalised: of length 1, so that a product is the cosine.
 
-    A text is cut after `context` tokens (None: the model's). Raises RegardError for an encoder-decoder, and for an
-    empty text where the tokenizer puts nothing around it.
+    A text is cut after `context` tokens (None: where its files say, at most the model's). Raises RegardError for an
+    encoder-decoder, for a prompt that there is not, and for an empty text where the tokenizer puts nothing around it.
     """
     if isinstance(bundle.model, EncoderDecoder):
         raise RegardError("tasks.no_vectors", family=bundle.family)
-    model, most = bundle.model, min(context or bundle.context, bundle.context)
-    pool = Pool(model.config.dim, how or usual(bundle))
-    rows = [bundle.tokenizer.encode(text, context=most) for text in texts]
+    model, said = bundle.model, told(bundle.folder)
+    how, words = how or said.how or usual(bundle), said.prompt(prompt)
+    most = min(context or said.context or bundle.context, bundle.context)
+    rows = [bundle.tokenizer.encode(said.read(words, text), context=most) for text in texts]
+    begin = _skipped(bundle, said, words) if how == "mean" else 0
     for number, row in enumerate(rows, 1):
-        if not row:
+        if len(row) <= begin:
             raise RegardError("tasks.empty_text", number=number)
     device = next(model.parameters()).device
     found: list[Any] = [None] * len(rows)
@@ -55,26 +52,26 @@ def vectors(
         for group in _groups([len(row) for row in rows]):
             tokens = torch.tensor([[token for number in group for token in rows[number]]], device=device)
             packed = Context.packed([len(rows[number]) for number in group], device=device)
-            for number, vector in zip(group, pool(model.hidden(tokens, packed), packed).float().cpu(), strict=True):
+            states = sequences(model.hidden(tokens, packed), packed)
+            made = torch.stack([POOLS[how](one[begin:]) for one in states]).float().cpu()
+            for number, vector in zip(group, made, strict=True):
                 found[number] = vector
     together = torch.stack(found) if found else torch.empty(0, model.config.dim)
     return torch.nn.functional.normalize(together, dim=-1) if normalised else together
 
 
 def usual(bundle: Bundle) -> How:
-    """How its files say that texts become vectors (sentence-transformers' 1_Pooling/config.json); else by its kind."""
-    path = (bundle.folder or Path()) / "1_Pooling" / "config.json"
-    if path.is_file():
-        told = limits.read_json(path)
-        chosen = [how for key, how in _POOLING.items() if isinstance(told, dict) and told.get(key) is True]
-        others = isinstance(told, dict) and any(
-            value is True for key, value in told.items() if key.startswith("pooling_mode_") and key not in _POOLING
-        )
-        if len(chosen) != 1 or others:
-            raise BadFileError("tasks.pooling", file=path, known=", ".join(_POOLING))
-        return chosen[0]  # type: ignore[return-value]
-    last = bundle.task == "causal-lm" or getattr(bundle.model.head, "how", "") == "last"  # a decoder, or its body alone
+    """How texts become vectors where nobody says so: the last token's for a decoder, or for its body alone."""
+    last = bundle.task == "causal-lm" or getattr(bundle.model.head, "how", "") == "last"
     return "last" if last else "mean"
+
+
+def _skipped(bundle: Bundle, said: Told, words: str) -> int:
+    """How many tokens of a prompt the mean leaves out; what the tokenizer puts behind a text is none of them."""
+    if said.counted or not words:
+        return 0
+    row = bundle.tokenizer.encode(said.read("", words))
+    return len(row) - (row[-1] in bundle.tokenizer.specials)
 
 
 def _groups(lengths: Sequence[int]) -> Iterator[list[int]]:

@@ -103,6 +103,8 @@ T5 = Row(
         "gated": {"feed_forward_proj": "gated-gelu"},
         "silu": {"feed_forward_proj": "gated-silu", "num_decoder_layers": None},
         "encoder": {"architecture": "T5EncoderModel", "kind": "encoder"},
+        "tag": {"architecture": "T5ForTokenClassification", "kind": "encoder", "num_labels": 5},
+        "span": {"architecture": "T5ForQuestionAnswering", "feed_forward_proj": "gated-gelu"},
     },
 )
 MT5 = Row(
@@ -110,7 +112,11 @@ MT5 = Row(
     architecture="MT5ForConditionalGeneration",
     kind="seq2seq",
     config=_T5,
-    variants={"encoder": {"architecture": "MT5EncoderModel", "kind": "encoder"}},
+    variants={
+        "encoder": {"architecture": "MT5EncoderModel", "kind": "encoder"},
+        "tag": {"architecture": "MT5ForTokenClassification", "kind": "encoder", "num_labels": 5},
+        "span": {"architecture": "MT5ForQuestionAnswering"},
+    },
 )
 
 ROWS = (BART, LED, M2M_100, MARIAN, MBART, MT5, PEGASUS, T5)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -130,19 +131,45 @@ def test_answers_pass_a_layer_more_in_big_bird(tmp_path: Path) -> None:
         assert torch.equal(tensor, again.state_dict()[key]), key
 
 
-def test_a_class_is_read_off_the_end_of_the_repeated_source(tmp_path: Path) -> None:
-    config = {**BART.config, "num_labels": 3}
-    reference, model = twins(tmp_path, "BartForSequenceClassification", config)
+CLASSIFIERS = {
+    "BartForSequenceClassification": (BART, {"num_labels": 3}),
+    "T5ForSequenceClassification": (T5, {"num_labels": 3, "feed_forward_proj": "gated-gelu"}),
+    "MT5ForSequenceClassification": (MT5, {"num_labels": 3}),
+    "T5 scores": (T5, {"num_labels": 1}),
+}
+
+
+@pytest.mark.parametrize("case", CLASSIFIERS)
+def test_a_class_is_read_off_the_end_of_the_repeated_source(case: str, tmp_path: Path) -> None:
+    row, told = CLASSIFIERS[case]
+    name = "T5ForSequenceClassification" if case == "T5 scores" else case
+    reference, model = twins(tmp_path / "theirs", name, {**row.config, **told})
     given = batch([13, 7])
     ends = given.real.sum(-1) - 1
     tokens = given.tokens.clone()
     tokens[torch.arange(2), ends] = 1  # the end token
-    target = torch.cat((torch.full((2, 1), 2), tokens[:, :-1]), 1)
+    target = torch.cat((torch.full((2, 1), model.config.start), tokens[:, :-1]), 1)
+    labels = torch.tensor([0.3, -2.0] if told["num_labels"] == 1 else [2, 0])
     with torch.no_grad():
-        expected = reference(tokens, attention_mask=given.real.long(), labels=torch.tensor([2, 0]))
+        expected = reference(tokens, attention_mask=given.real.long(), labels=labels)
         found = model(tokens, target, given.context, Context(positions=given.positions))
     assert_close(found, expected.logits)
-    assert_close(model.head.loss(found, torch.tensor([2, 0])) / 2, expected.loss)
+    assert_close(model.head.loss(found, labels) / 2, expected.loss)
+    back(reference, model, tmp_path)
+
+
+def back(reference: Any, model: Any, folder: Path) -> None:
+    """The reference reads what we write, bit for bit."""
+    module = models.family(models.name_of(model.config))
+    files.write(folder, table.write(module.TABLE, model))
+    written = module.write(model.config)
+    assert written["architectures"] == [type(reference).__name__]
+    assert module.read(json.loads(json.dumps(written)), "") == model.config
+    (folder / "config.json").write_text(json.dumps(written))
+    again, info = type(reference).from_pretrained(folder, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    for key, tensor in reference.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[key]), key
 
 
 @pytest.mark.parametrize("row", [ALBERT, BERT, BIG_BIRD], ids=lambda row: row.model_type)

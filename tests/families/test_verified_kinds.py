@@ -12,8 +12,9 @@ import pytest
 import tokenizers
 import torch
 import transformers
-from family_rows import Case
+from family_rows import Case, Row
 from family_rows_image_text import BLIP, BLIP_MATCH, CLIP, CLIP_TEXT, CLIP_VISION, END, SIGLIP, VISION_ENCODER_DECODER
+from family_rows_seq2seq import BART, MT5, T5
 from family_rows_speech import SPEECH_TO_TEXT, WHISPER, WHISPER_CLASSIFIER
 from family_rows_vision import BEIT, DEIT, DETR, DINOV2, SEGFORMER, VIT, VIT_MAE, YOLOS
 from family_rows_waves import CONFORMER, HUBERT, WAV2VEC2
@@ -60,6 +61,22 @@ def spelling(folder: Path) -> Path:
 def told(folder: Path, capsys: pytest.CaptureFixture[str], code: int = 0) -> dict[str, Any]:
     assert run(["verify", str(folder), "--json"]) == code
     return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(("row", "name"), [(BART, "Bart"), (T5, "T5"), (MT5, "MT5")], ids=["bart", "t5", "mt5"])
+def test_a_text_that_is_its_own_target(row: Row, name: str, tmp_path: Path, capsys: Any) -> None:
+    """Classified by a decoder that reads it again; a label comes by the command that gives labels."""
+    changes = {"architecture": f"{name}ForSequenceClassification", "num_labels": 3, "eos_token_id": END}
+    make(Case(replace(row, variants={"classify": changes}), "classify"), tmp_path)
+    found = told(spelling(tmp_path), capsys)
+    assert found["within"] and {name["name"].partition(".")[0] for name in found["rows"]} >= {"encoder", "stack"}
+    assert all(one["relative"] < 2e-5 for one in found["rows"])
+    reference = getattr(transformers, changes["architecture"]).from_pretrained(tmp_path).eval()
+    tokens = torch.tensor([bundle.load(tmp_path).tokenizer.encode("abba")])
+    expected = reference(tokens).logits[0].softmax(-1)
+    assert run(["predict", str(tmp_path), "abba", "--json"]) == 0
+    shares = json.loads(capsys.readouterr().out)["predictions"][0]["probabilities"]
+    torch.testing.assert_close(torch.tensor(list(shares.values())), expected)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])

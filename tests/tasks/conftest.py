@@ -76,6 +76,7 @@ def pairs():
 SMALL = {
     "gpt2": {"dim": 20, "depth": 2, "heads": 5},
     "bert": {"dim": 20, "depth": 2, "heads": 5, "hidden": 37},
+    "t5": {"dim": 20, "depth": 2, "decoder_depth": 1, "heads": 5, "head_dim": 7, "hidden": 37},
     "vaswani": {"dim": 20, "depth": 2, "heads": 5, "hidden": 37},
 }
 

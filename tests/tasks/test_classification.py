@@ -7,6 +7,8 @@ import torch
 
 from regard import tasks
 from regard.errors import ConfigError, RegardError
+from regard.layers import Context
+from regard.models.transformer import about
 
 ROWS = [
     {"text": "abc d", "label": "good", "where": "films.csv:2"},
@@ -57,7 +59,7 @@ def test_what_is_cut_is_counted(pairs):
     assert len(sample.tokens) == 7 and sample.cut == 3
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
 def test_packed_equals_separate(pairs, tiny, family):
     task, model = classification(pairs), tiny(family, head="classify", labels=LABELS)
     samples = [sample for row in ROWS for sample in task.samples(row)]
@@ -66,7 +68,7 @@ def test_packed_equals_separate(pairs, tiny, family):
     assert together.item() == pytest.approx(sum(alone), rel=1e-5)
 
 
-@pytest.mark.parametrize("family", ["bert", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "gpt2", "t5"])
 def test_scores_and_predictions_agree(pairs, tiny, family):
     task, model = classification(pairs), tiny(family, head="classify", labels=LABELS)
     bundle = type("Bundle", (), {"model": model, "tokenizer": pairs})()
@@ -80,7 +82,7 @@ def test_scores_and_predictions_agree(pairs, tiny, family):
     assert result.primary.name == "accuracy" and result.primary.value == pytest.approx(right / 4)
     assert result.details["labels"] == ["bad", "good", "so-so"] and result.examples == 4
     assert sum(map(sum, result.details["confusion"])) == 4
-    logits = model(torch.tensor([pairs.encode("hh")]))[0]
+    logits = about(model, torch.tensor([pairs.encode("hh")]), Context())[0]
     shares = torch.softmax(logits, -1).tolist()
     assert list(predicted[1]["probabilities"].values()) == pytest.approx(shares, rel=1e-4)
 

@@ -25,7 +25,7 @@ from regard.heads.unified import Segmented
 from regard.layers import Context, Voice
 from regard.models.questions import Questioned
 from regard.models.towers import Matched, Tower, Towers
-from regard.models.transformer import EncoderDecoder, Pyramid
+from regard.models.transformer import EncoderDecoder, Pyramid, about
 from regard.ops.random import hidden_patches
 
 TEXTS = (
@@ -120,7 +120,9 @@ def _text(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:
     rows = _rows(ours)
     for place, tokens in enumerate(rows):
         inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
-        if isinstance(ours.model, EncoderDecoder):
+        if isinstance(ours.model, EncoderDecoder) and ours.task in ("classification", "scoring"):
+            yield _ended(ours, tokens)
+        elif isinstance(ours.model, EncoderDecoder):
             target = rows[(place + 1) % len(rows)]
             yield Pair({**inputs, "decoder_input_ids": target}, lambda x=tokens, y=target: ours.model(x, y))
         elif ours.task == "choice":
@@ -128,6 +130,17 @@ def _text(ours: Bundle, generator: torch.Generator) -> Iterator[Pair]:
             yield Pair(grouped, lambda x=tokens: ours.model(x, Context()))
         else:
             yield Pair(inputs, lambda x=tokens: ours.model(x, Context()))
+
+
+def _ended(ours: Bundle, tokens: Tensor) -> Pair:
+    """A text that is its own target, up to the end token: the reference looks for that, and finds one alone."""
+    ends = [one for one in (*ours.marks.ends, ours.tokenizer.eos) if one is not None and one < ours.model.config.vocab]
+    if not ends:
+        raise RegardError("doctor.beside.no_end")
+    others = tokens[~torch.isin(tokens, torch.tensor(ends))]
+    tokens = torch.cat((others, torch.tensor(ends[:1]))).unsqueeze(0)
+    inputs = {"input_ids": tokens, "attention_mask": torch.ones_like(tokens)}
+    return Pair(inputs, lambda: about(ours.model, tokens, Context()))
 
 
 def _pixels(config: Any, generator: torch.Generator, count: int = 2) -> list[Tensor]:

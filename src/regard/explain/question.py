@@ -11,6 +11,7 @@ from torch import Tensor
 
 from regard.errors import RegardError
 from regard.layers import Context
+from regard.models.transformer import about
 from regard.report.sections import Message, message
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def logits(model: Any, question: Question, copies: int = 1) -> Tensor:
     if question.source is not None:
         context = Context(memory=model.encode(question.source.expand(copies, -1), Context()))
     if not question.rows:
-        return at_least_single(model(tokens, context)).unsqueeze(1)
+        return at_least_single(about(model, tokens, context)).unsqueeze(1)
     return at_least_single(model.head(model.hidden(tokens, context)[:, list(question.rows)]))
 
 

@@ -4,7 +4,7 @@ buckets of distances that all layers of a stack share, and whose attention is no
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from regard import embed, heads, layers
@@ -12,6 +12,9 @@ from regard.config import Problem, at_least, between, verify
 from regard.models import shared
 from regard.weights import foreign
 from regard.weights.table import Drop, Row, Table, Tie, rows, together
+
+HALF = ("encoder", "tag")  # heads on the encoder alone
+WHOLE = ("classify", "score")  # heads on a text as a whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +24,9 @@ class Config:
     gated: the feed-forward layers have a gate. tied: the vocabulary is the embedding. scaled: what is held against it
     is divided by sqrt(dim). buckets, furthest: how distances are told apart, and from which on they are not.
     published: by which name. head: "language", "body", which is published
-    without a vocabulary and here has its embedding for one, or "encoder", the first half alone.
+    without a vocabulary and here has its embedding for one, "encoder", the first half alone, or "tag" on it; "classify"
+    and "score" of a whole text, read off the last token of a target that repeats its source, shifted by ``start``;
+    "span", marked on such a target. head_dropout: within a head. labels: classes of a text or a token.
     """
 
     vocab: int = 32_128
@@ -43,7 +48,9 @@ class Config:
     start: int = 0
     pad: int = 0
     published: Literal["t5", "mt5"] = "t5"
-    head: Literal["language", "body", "encoder"] = "language"
+    head: Literal["language", "body", "encoder", "classify", "score", "tag", "span"] = "language"
+    head_dropout: float = 0.0
+    labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         verify(self)
@@ -54,8 +61,9 @@ class Config:
         yield from between(self, 4, shared.LARGEST, "buckets")
         yield from between(self, self.buckets // 2 + 1, shared.LARGEST, "furthest")
         yield from at_least(self, 0.0, "eps")
-        yield from between(self, 0.0, 0.99, "dropout")
+        yield from between(self, 0.0, 0.99, "dropout", "head_dropout")
         yield from between(self, 0, self.vocab - 1, "start", "pad")
+        yield from shared.check_head(self)
         yield from shared.check_activation(self)
 
 
@@ -64,20 +72,34 @@ def build(config: Config) -> Any:
 
     source: Any = embed.Tokens(config.vocab, config.dim, dropout=config.dropout)
     encoder = _stack(config, config.depth, both_sides=True)
-    if config.head == "encoder":
-        return shared.transformer(config, source, encoder, heads.Pool(config.dim, "mean"), causal=False)
+    if config.head in HALF:
+        return shared.transformer(config, source, encoder, _head(config, source), causal=False)
     target = embed.Tokens(config.vocab, config.dim, dropout=config.dropout)
     target.tokens = source.tokens
-    scale = config.dim**-0.5 if config.scaled else 1.0
-    vocabulary = source.tokens.weight if config.head == "body" else shared.vocabulary(config, source)
     return EncoderDecoder(
         config,
         source_embed=source,
         encoder=encoder,
         target_embed=target,
         stack=_stack(config, config.decoder_depth, both_sides=False),
-        head=heads.Language(vocabulary, scale=scale),
+        head=_head(config, source),
     )
+
+
+def _head(config: Config, source: Any) -> Any:
+    if config.head == "encoder":
+        return heads.Pool(config.dim, "mean")
+    if config.head == "tag":
+        return heads.Tag(config.dim, len(config.labels), dropout=config.head_dropout)
+    if config.head == "span":
+        return heads.Span(config.dim)
+    if config.head in WHOLE:
+        pool = heads.Pool(config.dim, "last", dense=True)
+        if config.head == "score":
+            return heads.Score(pool, config.dim, dropout=config.head_dropout)
+        return heads.Classify(pool, config.dim, len(config.labels), dropout=config.head_dropout)
+    vocabulary = source.tokens.weight if config.head == "body" else shared.vocabulary(config, source)
+    return heads.Language(vocabulary, scale=config.dim**-0.5 if config.scaled else 1.0)
 
 
 def _stack(config: Config, depth: int, *, both_sides: bool) -> Any:
@@ -160,24 +182,48 @@ def _decoder() -> Iterator[Row]:
         yield together((_ATTENTION + _CROSS + _END + feed_forward).format(**names))
 
 
+def _beneath(*made: Row) -> Iterator[Row]:
+    """The rows by both their names: what classifies texts or tokens stands above a model with a name of its own."""
+    for one in made:
+        yield replace(one, when=lambda config: config.head not in _ABOVE)
+        names = tuple(f"transformer.{name}" for name in one.theirs)
+        yield replace(one, theirs=names, when=lambda config: config.head in _ABOVE)
+
+
+_ABOVE = (*WHOLE, "tag")
+_TIED = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# Left in the first published files by mistake: the reference never used it either.
+_UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
 TABLE = Table(
     rows=(
+        *_beneath(
+            *rows("""
+                shared.weight                         source_embed.tokens.weight
+                shared.weight                         embed.tokens.weight
+            """),
+            *_decoder(),
+            *_encoder("encoder"),
+            together(_ENDS.format(side="encoder", stack="encoder") + _ENDS.format(side="decoder", stack="stack")),
+            # The encoder alone.
+            *_encoder("stack"),
+            together(_ENDS.format(side="encoder", stack="stack")),
+        ),
         *rows("""
-            shared.weight                             source_embed.tokens.weight
-            shared.weight                             embed.tokens.weight
             lm_head.weight                            head.weight
+            classification_head.dense.weight          head.pool.dense.weight
+            classification_head.dense.bias            head.pool.dense.bias
+            classification_head.out_proj.weight       head.out.weight
+            classification_head.out_proj.bias         head.out.bias
+            classifier.weight                         head.tag.weight
+            classifier.bias                           head.tag.bias
+            qa_outputs.weight                         head.span.weight
+            qa_outputs.bias                           head.span.bias
         """),
-        *_decoder(),
-        *_encoder("encoder"),
-        together(_ENDS.format(side="encoder", stack="encoder") + _ENDS.format(side="decoder", stack="stack")),
-        # The encoder alone.
-        *_encoder("stack"),
-        together(_ENDS.format(side="encoder", stack="stack")),
-        Tie("encoder.embed_tokens.weight", "shared.weight"),
-        Tie("decoder.embed_tokens.weight", "shared.weight"),
-        Tie("lm_head.weight", "shared.weight"),
-        # Left in the first published files by mistake: the reference never used it either.
-        Drop("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"),
+        *(Tie(name, "shared.weight") for name in (*_TIED, "lm_head.weight")),
+        *(Tie(f"transformer.{name}", "transformer.shared.weight") for name in _TIED),
+        Drop(_UNUSED),
+        Drop(f"transformer.{_UNUSED}"),
     ),
 )  # fmt: skip
 
@@ -187,20 +233,21 @@ FIELDS = foreign.Fields(
         "num_decoder_layers": "decoder_depth", "num_heads": "heads", "d_kv": "head_dim", "d_ff": "hidden",
         "relative_attention_num_buckets": "buckets", "relative_attention_max_distance": "furthest",
         "layer_norm_epsilon": "eps", "dropout_rate": "dropout", "decoder_start_token_id": "start",
-        "pad_token_id": "pad",
+        "pad_token_id": "pad", "classifier_dropout": "head_dropout",
     },
     only={"is_encoder_decoder": (True, False)},
-    harmless=frozenset({"classifier_dropout", "initializer_factor", "output_past"}),
+    harmless=frozenset({"initializer_factor", "output_past"}),
     default={
         "n_positions": 512, "num_decoder_layers": None, "relative_attention_num_buckets": 32,
         "relative_attention_max_distance": 128, "layer_norm_epsilon": 1e-6, "dropout_rate": 0.1,
-        "decoder_start_token_id": 0, "pad_token_id": 0,
+        "decoder_start_token_id": 0, "pad_token_id": 0, "classifier_dropout": 0.0,
     },
 )  # fmt: skip
-HEADS = {
-    "t5": {"T5ForConditionalGeneration": "language", "T5Model": "body", "T5EncoderModel": "encoder"},
-    "mt5": {"MT5ForConditionalGeneration": "language", "MT5Model": "body", "MT5EncoderModel": "encoder"},
-}
+_CLASSES = {
+    "ForConditionalGeneration": "language", "Model": "body", "EncoderModel": "encoder",
+    "ForSequenceClassification": "classify", "ForTokenClassification": "tag", "ForQuestionAnswering": "span",
+}  # fmt: skip
+HEADS = {name: {f"{name.upper()}{end}": head for end, head in _CLASSES.items()} for name in ("t5", "mt5")}
 _OWN = frozenset({
     "feed_forward_proj", "dense_act_fn", "is_gated_act", "tie_word_embeddings", "scale_decoder_outputs",
     "tokenizer_class",
@@ -212,6 +259,7 @@ def read(data: Mapping[str, Any], where: str) -> Config:
     published = data.get("model_type", "t5")
     values = FIELDS.read(data, where, understood=_OWN)
     head = shared.foreign_head(data, HEADS[published], next(iter(HEADS[published])), where)
+    labels = foreign.labels(data, where) if head in ("classify", "tag") else ()
     tied = data.get("tie_word_embeddings", True)
     values |= _feed_forward(data, where) | {
         "decoder_depth": values["decoder_depth"] or values["depth"],
@@ -219,7 +267,8 @@ def read(data: Mapping[str, Any], where: str) -> Config:
         # A file of version 1.1 is known by its vocabulary of its own; newer files say what follows from it.
         "scaled": data.get("scale_decoder_outputs", published == "t5" and tied),
         "published": published,
-        "head": head,
+        "head": "score" if head == "classify" and len(labels) == 1 else head,
+        "labels": labels,
     }
     return foreign.config(Config, values, where, FIELDS)
 
@@ -241,10 +290,12 @@ def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
     name = foreign.foreign_activation(config.activation)
     said = {"gelu_new": "gated-gelu"}.get(name, f"gated-{name}") if config.gated else name
-    return FIELDS.write(config) | {
+    head = "classify" if config.head == "score" else config.head
+    labels = config.labels or (("LABEL_0",) if config.head == "score" else ())
+    return FIELDS.write(config) | (foreign.with_labels(labels) if labels else {}) | {
         "model_type": config.published,
-        "architectures": [shared.architecture(HEADS[config.published], config.head)],
-        "is_encoder_decoder": config.head != "encoder",
+        "architectures": [shared.architecture(HEADS[config.published], head)],
+        "is_encoder_decoder": config.head not in HALF,
         "feed_forward_proj": said,
         "dense_act_fn": name,
         "is_gated_act": config.gated,

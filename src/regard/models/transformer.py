@@ -97,6 +97,18 @@ class EncoderDecoder(nn.Module):
         return _cache(self.stack, capacity, spare)
 
 
+def about(model: Any, tokens: Tensor, context: Context) -> Tensor:
+    """What a model's head says of texts, (B, T) or a packed row, as wholes or of their tokens. An encoder-decoder is
+    given each again as its target, one place later, behind the token that its targets begin with."""
+    if not isinstance(model, EncoderDecoder):
+        return model(tokens, context)
+    start = torch.full_like(tokens[:, :1], model.config.start)
+    target = torch.cat((start, tokens[:, :-1]), 1)
+    if context.positions is not None:
+        target = target.masked_fill(context.positions == 0, model.config.start)
+    return model(tokens, target, context, context)
+
+
 class Queried(nn.Module):
     """An encoder whose output is the memory of a stack over learned queries, all answered at once (Carion et al. 2020,
     DETR). What embeds says by its ``added`` what attention adds to the places; to queries it adds ``queries`` (Q, D).

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from regard.errors import RegardError
 from regard.layers import Context, Key
+from regard.models.transformer import about
 from regard.tasks.base import (
     IGNORED,
     Batch,
@@ -108,7 +109,7 @@ class ClassificationTask:
             refuse_long(text, len(ids), self.context)
             tokens = torch.tensor([ids], device=device_of(bundle.model))
             with evaluating(bundle.model):
-                logits = bundle.model(tokens, Context.packed((len(ids),), device=tokens.device))[0]
+                logits = about(bundle.model, tokens, Context.packed((len(ids),), device=tokens.device))[0]
             shares = probabilities(logits).tolist()
             best = self.labels[shares.index(max(shares))]
             predicted.append(
@@ -124,7 +125,7 @@ class ClassificationTask:
         return self._numbers[label]
 
     def _logits(self, model: Any, batch: Batch, key: Key | None) -> Tensor:
-        return model(batch.tokens, Context.packed(batch.lengths, device=batch.tokens.device, key=key))
+        return about(model, batch.tokens, Context.packed(batch.lengths, device=batch.tokens.device, key=key))
 
     def _result(
         self,

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from array import array
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
 import pytest
 import tokenizers
 import torch
+from safetensors.torch import load_file
 
 from regard import bundle, export, models
 from regard.bundle import Bundle
@@ -41,8 +44,25 @@ CONFIGS = {
     },
     "qwen3": {"attention": {"heads": 6, "kv_heads": 2, "head_dim": 16}},
     "gpt2": {"heads": 6},
+    "mixtral": {"attention": {"heads": 6, "kv_heads": 2, "head_dim": 8}, "experts": 3, "top": 2},
+    "qwen3_moe": {
+        "attention": {"heads": 6, "kv_heads": 2, "head_dim": 16}, "experts": 5, "top": 2, "narrow": 32,
+        "renormalise": True,
+    },
+    "phi": {"attention": {"heads": 6, "kv_heads": 3, "head_dim": 8, "rope": {"share": 0.5}}},
+    "phi3": {"attention": {"heads": 6, "kv_heads": 2, "head_dim": 8, "window": 7, "local": [0, 1]}},
+    "phi3 long": {
+        "attention": {
+            "heads": 6, "kv_heads": 2, "head_dim": 8, "rope": {
+                "share": 0.75, "scaling": "longrope", "factor": 4.0, "original": 16, "long": [1.0, 2.5, 3.1],
+                "short": [1.0, 1.1, 1.25],
+            },
+        },
+    },
+    "gpt_neox": {"heads": 6, "rope": {"share": 0.25, "base": 20_000.0}},
+    "bloom": {"heads": 6, "hidden": 192},
 }  # fmt: skip
-FAMILIES = {"qwen2": "llama", "llama3 ropes": "llama", "linear ropes": "llama"}
+FAMILIES = {"qwen2": "llama", "llama3 ropes": "llama", "linear ropes": "llama", "phi3 long": "phi3"}
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +105,23 @@ def made(name: str, tokenizer: Tokenizer, **more: object) -> Bundle:
     return Bundle(model, tokenizer, family, "causal-lm")
 
 
+def copy_metadata(ours: Any, writer: gguf.GGUFWriter) -> None:
+    for key, value in ours.metadata.items():
+        if key == "general.architecture":
+            continue
+        if isinstance(value, list | array):
+            writer.add_array(key, list(value))
+        else:
+            writer.add_key_value(key, value, gguf.GGUFValueType(ours.kinds[key]))
+
+
+def finish(writer: gguf.GGUFWriter) -> None:
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
 @pytest.mark.parametrize("number", QUANTISED, ids=lambda number: blocks.TYPES[number].name)
 def test_every_block_type_is_decoded_to_the_bit(number):
     kind = blocks.TYPES[number]
@@ -115,6 +152,115 @@ def test_a_model_goes_out_and_comes_back_to_the_bit(name, tied, tokenizer, tmp_p
     tokens = torch.arange(1, 38)[None] % tokenizer.size
     with torch.no_grad():
         assert torch.equal(after.model(tokens, Context()), before.model(tokens, Context()))
+
+
+def test_a_mistral_without_a_window_is_a_llama_there(tokenizer, tmp_path):
+    attention = {"heads": 6, "kv_heads": 2, "head_dim": 16}
+    before = made("llama", tokenizer, kind="mistral", attention=attention)
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    after = bundle.load(tmp_path / "m.gguf")
+    assert after.model.config == replace(before.model.config, kind="llama")
+    for one, other in zip(after.model.parameters(), before.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    windowed = made("llama", tokenizer, kind="mistral", attention={**attention, "window": 7, "local": [0, 1]})
+    with pytest.raises(BadFileError, match="mistral"):
+        export.export(windowed, tmp_path / "w.gguf", "gguf", "F32")
+    assert not (tmp_path / "w.gguf").exists()
+
+
+# What llama.cpp's own list of names makes of Hugging Face's.
+NAMED = {"mixtral": "LLAMA", "qwen3_moe": "QWEN3MOE", "phi": "PHI2", "phi3": "PHI3", "gpt_neox": "GPTNEOX",
+         "bloom": "BLOOM", "llama": "LLAMA", "qwen3": "QWEN3", "gpt2": "GPT2"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_llama_cpps_list_has_the_same_names(name, tokenizer, tmp_path):
+    before = made(name, tokenizer)
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    stored = {tensor.name: tensor.data.shape for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    known = gguf.get_tensor_name_map(gguf.MODEL_ARCH[NAMED[name]], 2)
+    bundle.save(tmp_path / "hf", before)
+    wanted = {}
+    for theirs, tensor in load_file(tmp_path / "hf" / "model.safetensors").items():
+        plain = theirs.removeprefix("transformer.") if name == "bloom" else theirs
+        merged = re.sub(r"(experts)\.\d+\.", r"\1.", plain)  # as their converter calls what it has put together
+        found = known.get_name(merged, try_suffixes=(".weight", ".bias"))
+        assert found is not None, theirs
+        shape = tuple(tensor.shape)
+        wanted[found] = (*([CONFIGS[name]["experts"]] if merged != plain else []), *shape)
+    if name == "gpt2":  # stored the other way round
+        wanted = {key: shape[::-1] if "blk" in key else shape for key, shape in wanted.items()}
+    assert stored == wanted
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "bloom"])
+def test_queries_keys_and_values_are_stored_one_after_the_other(name, tokenizer, tmp_path):
+    before = made(name, tokenizer)
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    stored = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    attention = before.model.stack.blocks[1].attention
+    for end in ("weight", "bias"):
+        parts = [getattr(getattr(attention, one), end).detach().numpy() for one in "qkv"]
+        np.testing.assert_array_equal(stored[f"blk.1.attn_qkv.{end}"], np.concatenate(parts))
+
+
+@pytest.mark.parametrize("kind", ["F32", "Q8_0"])
+def test_experts_are_one_tensor_of_which_each_is_a_part(kind, tokenizer, tmp_path):
+    before = made("mixtral", tokenizer)
+    export.export(before, tmp_path / "m.gguf", "gguf", kind)
+    stored = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    one = stored["blk.1.ffn_up_exps.weight"]
+    read = gguf.quants.dequantize(one.data, one.tensor_type)
+    theirs = bundle.load(tmp_path / "m.gguf").model.stack.blocks[1].feed_forward.experts.up.weight
+    np.testing.assert_array_equal(read.reshape(theirs.shape), theirs.detach().numpy())
+    assert read.shape == (3, 96, 48)
+
+
+def test_phi_3_s_two_lists_of_factors_and_what_follows_from_them(tokenizer, tmp_path):
+    export.export(made("phi3 long", tokenizer), tmp_path / "m.gguf", "gguf", "F32")
+    read = gguf.GGUFReader(tmp_path / "m.gguf")
+    stored = {tensor.name: tensor.data.tolist() for tensor in read.tensors}
+    assert stored["rope_factors_long.weight"] == pytest.approx([1.0, 2.5, 3.1])
+    assert stored["rope_factors_short.weight"] == pytest.approx([1.0, 1.1, 1.25])
+    assert read.fields["phi3.rope.dimension_count"].contents() == 6
+    assert read.fields["phi3.rope.scaling.original_context_length"].contents() == 16
+    assert read.fields["phi3.attention.sliding_window"].contents() == 0
+    loud = (1 + np.log(64 / 16) / np.log(16)) ** 0.5
+    assert read.fields["phi3.rope.scaling.attn_factor"].contents() == pytest.approx(loud)
+    ours = open_file(tmp_path / "m.gguf")
+    lying = {**ours.metadata, "phi3.rope.scaling.attn_factor": 1.5}
+    with pytest.raises(BadFileError, match="attn_factor"):
+        names.config(type(ours)(ours.path, lying, ours.kinds, ours.tensors, ours.bytes))
+
+
+def test_older_files_have_a_tensor_for_each_expert(tokenizer, tmp_path):
+    before = made("mixtral", tokenizer)
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    ours = open_file(tmp_path / "m.gguf")
+    writer = gguf.GGUFWriter(tmp_path / "older.gguf", "llama")
+    copy_metadata(ours, writer)
+    for tensor, info in ours.tensors.items():
+        read = blocks.decode(info.type, ours.raw(tensor), info.shape).numpy()
+        if "_exps" in tensor:
+            for expert, part in enumerate(read):
+                writer.add_tensor(tensor.replace("_exps", f".{expert}"), part)
+        else:
+            writer.add_tensor(tensor, read)
+    finish(writer)
+    after = bundle.load(tmp_path / "older.gguf")
+    for one, other in zip(after.model.parameters(), before.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_experts_that_are_miscounted_are_refused(tokenizer, tmp_path):
+    export.export(made("mixtral", tokenizer), tmp_path / "m.gguf", "gguf", "F32")
+    raw = (tmp_path / "m.gguf").read_bytes()
+    key = b"llama.expert_count" + (4).to_bytes(4, "little")
+    assert raw.count(key) == 1
+    at = raw.index(key) + len(key)
+    (tmp_path / "m.gguf").write_bytes(raw[:at] + (4).to_bytes(4, "little") + raw[at + 4 :])
+    with pytest.raises(BadFileError, match=r"experts\.3\.w1"):
+        bundle.load(tmp_path / "m.gguf")
 
 
 @pytest.mark.parametrize("kind", ["F16", "BF16", "Q8_0"])
@@ -160,19 +306,10 @@ def test_a_file_by_llama_cpps_writer_is_read(name, tokenizer, tmp_path):
     ours = open_file(tmp_path / "ours.gguf")
     architecture = ours.metadata["general.architecture"]
     writer = gguf.GGUFWriter(tmp_path / "theirs.gguf", architecture)
-    for key, value in ours.metadata.items():
-        if key != "general.architecture":
-            kind = gguf.GGUFValueType(ours.kinds[key])
-            if isinstance(value, list | array):
-                writer.add_array(key, list(value))
-            else:
-                writer.add_key_value(key, value, kind)
+    copy_metadata(ours, writer)
     for tensor, info in ours.tensors.items():
         writer.add_tensor(tensor, blocks.decode(info.type, ours.raw(tensor), info.shape).numpy())
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    finish(writer)
     after = bundle.load(tmp_path / "theirs.gguf")
     assert after.model.config == before.model.config
     for one, other in zip(after.model.parameters(), before.model.parameters(), strict=True):
@@ -232,7 +369,7 @@ def test_what_is_not_understood_is_refused_by_name(tokenizer, tmp_path):
     for key, value, says in [
         ("general.architecture", "mamba", "'mamba'"),
         ("llama.attention.temperature", 2.0, "llama.attention.temperature"),
-        ("llama.expert_count", 8, "llama.expert_count"),
+        ("llama.expert_weights_scale", 2.5, "llama.expert_weights_scale"),
         ("llama.attention.head_count", array("I", [6, 6]), r"attention.head_count = \[6, 6\]"),
         ("llama.block_count", 10**9, "num_hidden_layers"),
         ("llama.rope.dimension_count", 4, "key_length"),

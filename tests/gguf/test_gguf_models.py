@@ -62,6 +62,8 @@ CONFIGS = {
     "gpt_neox": {"heads": 6, "rope": {"share": 0.25, "base": 20_000.0}},
     "bloom": {"heads": 6, "hidden": 192},
 }  # fmt: skip
+# What a family has no use for, or what is derived again.
+SPARE = ("vocab_size", "feed_forward_length")
 FAMILIES = {"qwen2": "llama", "llama3 ropes": "llama", "linear ropes": "llama", "phi3 long": "phi3"}
 
 
@@ -447,3 +449,22 @@ def test_a_chat_template_travels(tokenizer, tmp_path):
     loaded = bundle.load(Path(tmp_path / "m.gguf"))
     with chat.load(tmp_path / "m.gguf", loaded.tokenizer) as template:
         assert template.render([{"role": "user", "content": "字"}]) == "<user>字"
+
+
+@pytest.mark.parametrize("name", ["mixtral", "qwen3_moe", "phi", "phi3 long", "gpt_neox", "bloom", "llama3 ropes"])
+def test_settings_that_lie_are_refused_in_a_sentence(name, tokenizer, tmp_path):
+    """Each setting by itself as something else: either the model is as before, or the file is refused."""
+    export.export(made(name, tokenizer), tmp_path / "m.gguf", "gguf", "F32")
+    ours = open_file(tmp_path / "m.gguf")
+    family, before = FAMILIES.get(name, name), names.config(ours)
+    own = [key for key in ours.metadata if not key.startswith(("general.", "tokenizer."))]
+    for key in own:
+        for value in ("x", True, -1, 0, 3, 2**63, 0.0, -2.5, float("nan"), float("inf"), array("I", [1, 2])):
+            metadata, kinds = {**ours.metadata, key: value}, {**ours.kinds, key: 4}
+            changed = type(ours)(ours.path, metadata, kinds, ours.tensors, ours.bytes)
+            try:
+                config = models.read(family, names.config(changed), "m.gguf")
+                names.Weights(changed, names.config(changed))
+            except RegardError:
+                continue
+            assert config != models.read(family, before, "m.gguf") or value == ours.metadata[key] or key.endswith(SPARE)

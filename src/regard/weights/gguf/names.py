@@ -78,7 +78,10 @@ def config(file: Gguf) -> dict[str, Any]:
     _agree(file, made, data, said)
     if made.share:
         size = ropes.head_dim(data)
-        data[made.share] = said.get("rope.dimension_count", size) / size
+        turned = said.get("rope.dimension_count", size)
+        if type(turned) is not int or not 0 < turned <= size:
+            raise BadFileError("weights.gguf_key", file=file.path, key="rope.dimension_count", value=repr(turned)[:60])
+        data[made.share] = turned / size
     if data.get("sliding_window") == 0:
         data["sliding_window"] = None
     return data | ropes.read(file, data, said) | _gemma(name, data)

@@ -69,12 +69,13 @@ def _rope(data: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
 
 def _longrope(file: Gguf, data: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
     factors = [_factors(file, name).tolist() for name in (_LONG, _SHORT) if name in file.tensors]
-    original = data.get("original_max_position_embeddings")
-    if len(factors) != 2 or type(original) is not int or original < 2:
-        raise BadFileError("weights.gguf_key", file=file.path, key=_SCALING + "original_context_length", value=original)
-    loud = said.get(_SCALING + "attn_factor")
-    if loud is not None and not isclose(loud, _louder(data, original), rel_tol=1e-4):
-        raise BadFileError("weights.gguf_key", file=file.path, key=_SCALING + "attn_factor", value=loud)
+    original, context = (data.get(f"{of}max_position_embeddings") for of in ("original_", ""))
+    if len(factors) != 2 or not all(type(one) is int and one > 1 for one in (original, context)):
+        key = _SCALING + "original_context_length"
+        raise BadFileError("weights.gguf_key", file=file.path, key=key, value=repr((original, context))[:60])
+    loud = said.get(_SCALING + "attn_factor", _louder(data, original))
+    if not isinstance(loud, float) or not isclose(loud, _louder(data, original), rel_tol=1e-4):
+        raise BadFileError("weights.gguf_key", file=file.path, key=_SCALING + "attn_factor", value=repr(loud)[:60])
     # Single precision, as the shortest decimals that mean them.
     long, short = ([float(f"{one:.7g}") for one in each] for each in factors)
     return {

@@ -35,7 +35,7 @@ BOUNDS = {
     "F32": 0.0,
     "F16": 2.0**-11,
     "BF16": 2.0**-8,
-    "Q8_0": 1 / 250,
+    "Q8_0": 1 / 254 + 2.0**-11 + 2.0**-20,  # half a step of 127, the steps' own rounding, and float32's
 }  # of the largest of a row: rounding, and no more
 SAMPLES = (
     "Hello, world!", "今天天气很好", "def f(x):\n\treturn  x + 12345", "naïve café — 😀", "", " a  b   ", "\t\r\n\n x",

@@ -271,6 +271,17 @@ def test_types_of_fewer_bits_stay_within_their_bounds(kind, tokenizer, tmp_path)
     assert 0 < written.largest <= export.BOUNDS[kind]
 
 
+def test_eight_bits_are_as_far_away_as_they_may_be(tokenizer, tmp_path):
+    """Half a step of 127, and the step itself rounded to 11 bits: at worst together."""
+    before = made("llama", tokenizer)
+    weight = before.model.stack.blocks[0].feed_forward.down.weight
+    scale = (1 + 0.999 * 2.0**-11) * 2.0**-6  # rounded down by nearly half a step of float16
+    with torch.no_grad():
+        weight.fill_(125.5 * scale * 0.9999).view(-1)[::32] = 127 * scale
+    written = export.export(before, tmp_path / "m.gguf", "gguf", "Q8_0")
+    assert 0.0043 < written.largest <= export.BOUNDS["Q8_0"]
+
+
 def test_llama_cpps_reader_finds_what_was_written(tokenizer, tmp_path):
     before = made("llama", tokenizer)
     export.export(before, tmp_path / "m.gguf", "gguf", "Q8_0")

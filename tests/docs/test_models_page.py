@@ -28,6 +28,11 @@ def commands(page: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line]
 
 
+def test_every_short_name_is_on_the_page() -> None:
+    for name in named.NAMES:
+        assert all(f"`{name}`" in page for page in PAGES), name
+
+
 def test_both_languages_show_the_same_commands() -> None:
     assert commands(PAGES[0]) == commands(PAGES[1])
 

@@ -217,3 +217,8 @@ def test_the_verb(encoder, capsys, tmp_path, monkeypatch):
 def test_minilm_gives_the_known_pair():
     pair = vectors(bundle.load(MINILM), ["A man is eating food.", "A man is eating a piece of bread."])
     assert float(pair[0] @ pair[1]) == pytest.approx(0.755, abs=5e-4)
+
+
+def test_a_model_of_vectors_is_not_asked_for_answers(capsys):
+    assert run(["predict", "minilm", "a film without a heart", "--lang", "en"]) == 2
+    assert "regard embed" in capsys.readouterr().err

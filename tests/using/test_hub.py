@@ -325,6 +325,23 @@ def test_a_folder_under_a_name(folder, capsys, tmp_path):
     assert run(["import", "no-such-thing"]) == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["minilm", "--name", "mine"], "--name means nothing for minilm"),
+        (["minilm", "--file", "a.gguf"], "--file means nothing"),
+        (["hf:org/name", "--name", "mine"], "--name means nothing for hf:org/name"),
+        ([".", "--mirror", "https://hf-mirror.com"], "--mirror means nothing"),
+        (["smolm2"], "No model is called smolm2. Did you mean smollm2?"),
+        (["no/such/folder"], "no/such/folder is no folder"),
+    ],
+)
+def test_what_would_do_nothing_or_is_nothing_is_refused(capsys, arguments, part):
+    assert run(["import", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert part in error and error.count("\n") == 1
+
+
 def test_the_disk_is_asked_before_the_mirror_gives(files, monkeypatch):
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
     with Hub(files) as hub:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from regard.cli.command import answer, argument, notes, option, verb
+from regard.cli.mistakes import Mistake
 from regard.words import say
 
 if TYPE_CHECKING:
@@ -26,14 +27,25 @@ def command(source: str, name: str | None, file: str | None, mirrors: tuple[str,
     from regard.hub import Request, fetch, reference
     from regard.hub.names import is_name
 
+    options = {"--name": name, "--file": file, "--mirror": mirrors, "--allow-pickle-weights": pickles}
     if source in named.NAMES:
+        _heeded(source, options, ())
         _named(source)
     elif is_name(source) and not Path(source).exists():
+        _heeded(source, options, ("--file", "--mirror", "--allow-pickle-weights"))
         ref = reference(source)
         request = Request(file=file, pickles=pickles, mirrors=mirrors)
         _said(ref, fetch(ref, request, _progress()))
     else:
+        _heeded(source, options, ("--name", "--allow-pickle-weights"))
         _adopted(Path(source), name, pickles)
+
+
+def _heeded(source: str, options: dict[str, Any], fitting: tuple[str, ...]) -> None:
+    """Raise a Mistake for an option that was given and would do nothing with such a source."""
+    for given, value in options.items():
+        if value and given not in fitting:
+            raise Mistake("cli_import.not_here", option=given, source=source)
 
 
 def _named(name: str) -> None:
@@ -55,8 +67,9 @@ def _adopted(path: Path, name: str | None, pickles: bool) -> None:
     from regard.words import nearest
 
     if not path.exists():
-        near = nearest(str(path), named.NAMES) or "-"
-        raise ConfigError("cli_import.unknown", name=path, known=", ".join(named.NAMES), near=near)
+        near = nearest(str(path), named.NAMES)
+        key = "cli_import.unknown_near" if near else "cli_import.unknown"
+        raise ConfigError(key, name=path, known=", ".join(named.NAMES), near=near)
     ref = local(name or path.resolve().name.removesuffix(".gguf"))
     _said(ref, adopt(path, ref, pickles=pickles))
 

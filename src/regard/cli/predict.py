@@ -112,6 +112,8 @@ def _in_words(loaded: Bundle, paths: tuple[str, ...], wanted: dict[str, Any]) ->
 def _task(loaded: Bundle, settings: Any) -> Task:
     from regard import tasks
 
+    if loaded.task == "embedding":
+        raise Mistake("cli_predict.embed")
     return tasks.of(loaded, settings)
 
 

@@ -403,7 +403,10 @@ IMAGEGPT = Row(
         "n_inner": 17,
         **_NO_TOKENS,
     },
-    variants={"unnamed": {"n_inner": None, "activation_function": "gelu_new"}},
+    variants={
+        "unnamed": {"n_inner": None, "activation_function": "gelu_new"},
+        "pool": {"architecture": "ImageGPTModel"},
+    },
 )
 
 ROWS = (

@@ -127,6 +127,95 @@ def test_files_are_read_upright_in_colour_and_on_white(tmp_path: Path) -> None:
     assert pictures.opened(tmp_path / "a.jpg").size == (7, 5)
 
 
+def test_of_sixteen_bits_the_upper_eight_are_seen() -> None:
+    """Grey ones as those in colour, whose lower bits the decoder leaves out; Pillow alone makes nearly all white."""
+    deep = np.linspace(0, 65_535, 13 * 11).reshape(13, 11).astype(np.uint16)
+    found = np.array(pictures.decoded(saved(Image.fromarray(deep), "PNG"), "x"))
+    assert np.array_equal(found, np.repeat((deep >> 8).astype(np.uint8)[..., None], 3, 2))
+    rows = b"".join(b"\0" + np.repeat(row[:, None], 3, 1).astype(">u2").tobytes() for row in deep)
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 11, 13, 16, 2, 0, 0, 0))
+    coloured = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    assert np.array_equal(np.array(pictures.decoded(coloured, "x")), found)
+
+
+NO_BYTES = {
+    "floats": np.ones((3, 5, 3), np.float32),
+    "wide": np.ones((3, 5, 3), np.uint16),
+    "grey": np.ones((3, 5), np.uint8),
+    "one channel": np.ones((3, 5, 1), np.uint8),
+    "rows of none": np.ones((0, 5, 3), np.uint8),
+    "I": Image.fromarray(np.ones((3, 5), np.int32)),
+    "F": Image.fromarray(np.ones((3, 5), np.float32)),
+    "empty": Image.new("RGB", (0, 5)),
+}
+
+
+@pytest.mark.parametrize("name", NO_BYTES)
+def test_what_is_no_image_of_bytes_is_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(BadFileError, match=r"bytes|pixels"):
+        images.Images(images.Settings(resize=(3, 3)))([NO_BYTES[name]])
+
+
+WHAT_FILES_SAY = {  # of published models, word by word where they are at hand -> what is made of them
+    "vit-gpt2": (
+        {"do_normalize": True, "do_resize": True, "feature_extractor_type": "ViTFeatureExtractor",
+         "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 2, "size": 224},
+        {"resize": (224, 224), "filter": "bilinear", "mean": (0.5,) * 3},
+    ),
+    "clip-336": (
+        {"crop_size": 336, "do_center_crop": True, "do_convert_rgb": True, "do_normalize": True, "do_resize": True,
+         "feature_extractor_type": "CLIPFeatureExtractor", "image_mean": [0.48145466, 0.4578275, 0.40821073],
+         "image_std": [0.26862954, 0.26130258, 0.27577711], "processor_class": "CLIPProcessor", "resample": 3,
+         "size": 336},
+        {"shortest": 336, "crop": (336, 336), "filter": "bicubic"},
+    ),
+    "dinov2-small": (
+        {"crop_size": {"height": 224, "width": 224}, "do_center_crop": True, "do_convert_rgb": True,
+         "do_normalize": True, "do_rescale": True, "do_resize": True, "image_mean": [0.485, 0.456, 0.406],
+         "image_processor_type": "BitImageProcessor", "image_std": [0.229, 0.224, 0.225], "resample": 3,
+         "rescale_factor": 0.00392156862745098, "size": {"shortest_edge": 256}},
+        {"shortest": 256, "crop": (224, 224), "filter": "bicubic", "std": (0.229, 0.224, 0.225)},
+    ),
+    "detr-layout-detection": (
+        {"_valid_processor_keys": ["images", "annotations"], "do_convert_annotations": True, "do_normalize": True,
+         "do_pad": True, "do_rescale": True, "do_resize": True, "format": "coco_panoptic",
+         "image_mean": [0.485, 0.456, 0.406], "image_processor_type": "DetrImageProcessor",
+         "image_std": [0.229, 0.224, 0.225], "resample": 2, "rescale_factor": 0.00392156862745098,
+         "size": {"height": 1024, "width": 1024}},
+        {"resize": (1024, 1024), "pad": True},
+    ),
+    "a fast one, with every key it has": (
+        {"crop_size": None, "data_format": "channels_first", "default_to_square": True, "device": None,
+         "disable_grouping": None, "do_center_crop": None, "do_convert_rgb": None, "do_normalize": True, "do_pad": None,
+         "do_rescale": True, "do_resize": True, "image_mean": [0.5] * 3,
+         "image_processor_type": "ViTImageProcessorFast", "image_seq_length": None,
+         "image_std": [0.5] * 3, "input_data_format": None, "pad_size": None, "resample": 3,
+         "rescale_factor": 0.00392156862745098, "return_tensors": None, "size": {"height": 256, "width": 256}},
+        {"resize": (256, 256), "filter": "bicubic", "pad": False},
+    ),
+    "segformer": (
+        {"do_normalize": True, "do_resize": True, "feature_extractor_type": "SegformerFeatureExtractor",
+         "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225], "reduce_labels": True, "resample": 2,
+         "size": 512},
+        {"resize": (512, 512), "reduce": True},
+    ),
+    "blip": (
+        {"do_normalize": True, "do_pad": True, "do_rescale": True, "do_resize": True,
+         "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_processor_type": "BlipImageProcessor",
+         "image_std": [0.26862954, 0.26130258, 0.27577711], "processor_class": "BlipProcessor", "resample": 3,
+         "rescale_factor": 0.00392156862745098, "size": {"height": 384, "width": 384}, "size_divisor": 32},
+        {"resize": (384, 384), "filter": "bicubic", "pad": False},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WHAT_FILES_SAY)
+def test_files_of_published_models_are_read(name: str) -> None:
+    data, expected = WHAT_FILES_SAY[name]
+    made = processors.read(data, "here").settings  # type: ignore[attr-defined]
+    assert {key: getattr(made, key) for key in expected} == expected
+
+
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 

@@ -57,6 +57,30 @@ def asked(folder: Path, *more: str, capsys) -> dict:
     return json.loads(capsys.readouterr().out)
 
 
+def colours(folder: Path, kind: Any) -> Path:
+    config = transformers.ImageGPTConfig(vocab_size=9, n_embd=20, n_layer=2, n_head=4, n_positions=49, **NAMED)
+    clusters = np.random.default_rng(0).uniform(-1, 1, (8, 3)).tolist()
+    processor = transformers.ImageGPTImageProcessorPil(clusters=clusters, size={"height": 7, "width": 7})
+    return saved(folder, kind(config), processor)
+
+
+def test_colours_in_a_row_have_a_class_and_a_vector(tmp_path: Path, picture: Path, capsys) -> None:
+    """Image GPT is given the numbers of colours, not pixels."""
+    for kind in (transformers.ImageGPTForImageClassification, transformers.ImageGPTModel):
+        folder = colours(tmp_path / kind.__name__, kind)
+        processor = transformers.ImageGPTImageProcessorPil.from_pretrained(folder)
+        given = processor([Image.open(picture)], return_tensors="pt")
+        with torch.no_grad():
+            expected = kind.from_pretrained(folder)(**given, output_hidden_states=True)
+        loaded = bundle.load(folder)
+        if "logits" in expected:
+            found = asked(folder, str(picture), capsys=capsys)["probabilities"]
+            for name, share in zip(LABELS.values(), expected.logits.softmax(-1)[0].tolist(), strict=True):
+                assert found[name] == pytest.approx(share, abs=1e-5)
+        vector = pictures.vectors(loaded, [picture], normalised=False)
+        assert_close(vector, expected.hidden_states[-1].mean(1))
+
+
 def test_a_class_with_its_probability(tmp_path: Path, picture: Path, capsys) -> None:
     folder = vit(tmp_path / "vit")
     found = asked(folder, str(picture), capsys=capsys)

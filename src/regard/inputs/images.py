@@ -204,8 +204,12 @@ def nearest(pixels: Tensor, clusters: Sequence[Sequence[float]]) -> Tensor:
 def _opened(image: Any) -> Any:
     if isinstance(image, str | os.PathLike):
         return pictures.opened(image)
-    library = need("PIL.Image", "images")
-    return pictures.on_white(library.fromarray(image) if isinstance(image, np.ndarray) else image)
+    if isinstance(image, np.ndarray):
+        library = need("PIL.Image", "images")
+        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+            raise BadFileError("inputs.image.bytes", where=f"array {image.shape} {image.dtype}")
+        return library.fromarray(image)
+    return pictures.on_white(image)
 
 
 # What each processor does where its file says nothing. ``size``: as files say it; ``edge``: one number means the
@@ -249,7 +253,8 @@ def read(data: Mapping[str, Any], where: str) -> Images:
     if kind is None:
         raise BadFileError("inputs.no_processor", where=where, name=name, known=", ".join(NAMES))
     for key, value in data.items():
-        if value is not None and (key in ("size_divisor", "pad_size") or key not in _UNDERSTOOD | _HARMLESS):
+        asks = key == "pad_size" or (key == "size_divisor" and name != "Blip")  # BLIP's files say it; nothing heeds it
+        if value is not None and (asks or key not in _UNDERSTOOD | _HARMLESS):
             raise BadFileError("weights.unknown_setting", where=where, key=key, value=value)
     values: dict[str, Any] = {"name": f"{name}ImageProcessor", "multiple": kind.get("multiple", 1)}
     if _flag(data, "do_resize", True, where):

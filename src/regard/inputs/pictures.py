@@ -10,6 +10,8 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from regard import limits
 from regard.errors import BadFileError, need
 
@@ -91,8 +93,16 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def on_white(found: Any) -> Any:
-    """A PIL image of any mode in RGB."""
+    """A PIL image in RGB; of 16 bits the upper 8, as of images in colour. Raises BadFileError for one of no pixels, and
+    for numbers of no known range (modes I and F)."""
     image = need("PIL.Image", "images")
+    where = getattr(found, "filename", "") or f"PIL.Image ({found.mode})"
+    if not found.width or not found.height:
+        raise BadFileError("inputs.image.pixels", where=where, most=MOST_PIXELS)
+    if found.mode in ("I", "F"):
+        raise BadFileError("inputs.image.bytes", where=where)
+    if found.mode.startswith("I;16"):  # of which Pillow would make white whatever is brighter than a 256th
+        found = image.fromarray((np.asarray(found) >> 8).astype(np.uint8))
     if "A" not in found.getbands() and found.info.get("transparency") is None:
         return found.convert("RGB")
     behind = image.new("RGBA", found.size, (255, 255, 255, 255))

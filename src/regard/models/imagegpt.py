@@ -33,7 +33,7 @@ class Config(decoder.Gpt):
         yield from super().check()
         yield from between(self, 2, shared.LARGEST, "vocab")
         yield from decoder.fixed(self, tied=False)
-        if self.head not in ("language", "classify", "score"):
+        if self.head not in ("language", "classify", "score", "pool"):
             yield "head", "models.fixed", {"value": "language"}
 
     @property
@@ -65,6 +65,8 @@ def _head(config: Config) -> Any:
         return heads.Classify(pool, config.dim, len(config.labels), bias=False)
     if config.head == "score":
         return heads.Score(pool, config.dim, bias=False)
+    if config.head == "pool":
+        return pool
     return heads.Language(torch.nn.Parameter(torch.zeros(config.vocab - 1, config.dim)))
 
 
@@ -72,6 +74,7 @@ initialise = decoder.initialise
 
 TABLE = Table(
     prefix="transformer.",
+    instead=decoder.alone,
     rows=(
         *rows("""
             transformer.wte.weight                embed.tokens.weight
@@ -100,7 +103,9 @@ FIELDS = foreign.Fields(
         "n_positions": 1024, "n_inner": None, "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1,
     },
 )  # fmt: skip
-HEADS = {"ImageGPTForCausalImageModeling": "language", "ImageGPTForImageClassification": "classify"}
+HEADS = {
+    "ImageGPTForCausalImageModeling": "language", "ImageGPTForImageClassification": "classify", "ImageGPTModel": "pool",
+}  # fmt: skip
 _ACTIVATION = ("activation_function", "quick_gelu")
 
 

@@ -48,12 +48,15 @@ def predict(
 
 def vectors(bundle: Bundle, images: Sequence[Any], *, normalised: bool = True) -> Tensor:
     """(images, D) float32: the first token of each, or the mean of the last map where there is none; of a tower what
-    its classifier is given."""
+    its classifier is given, of colours in a row the mean of all (Chen et al. 2020, section 2.3)."""
     found = []
     for image in images:
-        x, context = _told(bundle, prepared(bundle, image))
+        given = prepared(bundle, image)
+        x, context = _told(bundle, given)
         with evaluating(bundle.model):
-            if hasattr(bundle.model, "images"):
+            if given.numbers is not None:
+                found.append(bundle.model.hidden(x, context)[0].mean(0))
+            elif hasattr(bundle.model, "images"):
                 found.append(bundle.model.images(x, context)[0])
             elif hasattr(bundle.model, "maps"):
                 found.append(bundle.model.maps(x, context)[-1].flatten(2).mean(2)[0])
@@ -71,7 +74,10 @@ def prepared(bundle: Bundle, image: Any) -> Pictures:
 
 
 def _told(bundle: Bundle, given: Pictures) -> tuple[Tensor, Context]:
+    """What goes into the model: pixels, or the numbers of their colours where it reads those."""
     device = device_of(bundle.model)
+    if given.numbers is not None:
+        return given.numbers.to(device), Context()
     pixels = given.pixels.to(device, next(bundle.model.parameters()).dtype)
     sizes = given.ragged
     return pixels, Context(sizes=None if sizes is None else sizes.to(device))

@@ -97,7 +97,7 @@ def test_a_rule_for_words_that_llama_cpp_does_not_know_is_refused(tmp_path):
 def made(name: str, tokenizer: Tokenizer, **more: object) -> Bundle:
     family = FAMILIES.get(name, name)
     sizes = {"vocab": tokenizer.size, "context": 64, "dim": 48, "depth": 2, "hidden": 96}
-    config = models.config(family, {**sizes, **CONFIGS[name], **more})
+    config = models.config(family, {**sizes, **CONFIGS.get(name, {}), **more})
     model = models.build(config, Key(3)).eval()
     with torch.no_grad():
         for parameter in model.parameters():  # norms and biases too, so that none can be mixed up unseen
@@ -280,6 +280,19 @@ def test_eight_bits_are_as_far_away_as_they_may_be(tokenizer, tmp_path):
         weight.fill_(125.5 * scale * 0.9999).view(-1)[::32] = 127 * scale
     written = export.export(before, tmp_path / "m.gguf", "gguf", "Q8_0")
     assert 0.0043 < written.largest <= export.BOUNDS["Q8_0"]
+
+
+def test_norms_that_are_kept_plus_one_may_lose_their_last_bit_and_no_more(tokenizer, tmp_path):
+    attention = {"heads": 6, "kv_heads": 2, "head_dim": 16, "window": 32, "local": [0], "scale": 16}
+    before = made("gemma2", tokenizer, attention=attention)
+    export.export(before, tmp_path / "m.gguf", "gguf", "F32")
+    read = {tensor.name: tensor.data for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    norm = before.model.stack.blocks[0].attention_before.weight.detach()
+    np.testing.assert_array_equal(read["blk.0.attn_norm.weight"], (norm + 1).numpy())
+    after = dict(bundle.load(tmp_path / "m.gguf").model.named_parameters())
+    for name, tensor in before.model.named_parameters():
+        bound = 2.0**-22 if tensor.dim() == 1 else 0.0
+        assert float((after[name] - tensor).abs().max().detach()) <= bound, name
 
 
 def test_llama_cpps_reader_finds_what_was_written(tokenizer, tmp_path):

@@ -32,6 +32,7 @@ _VOICE: dict[str, Any] = {
     "tdnn_dilation": [1, 2, 1],
     "xvector_output_dim": 13,
 }
+_ADAPTER: dict[str, Any] = {"add_adapter": True, "num_adapter_layers": 2, "adapter_stride": 2}
 _STABLE: dict[str, Any] = {"do_stable_layer_norm": True, "feat_extract_norm": "layer", "conv_bias": True}
 
 
@@ -72,6 +73,9 @@ WAV2VEC2 = Row(
     variants=more(
         "Wav2Vec2",
         stable=_STABLE,
+        adapted={**_ADAPTER, "feat_extract_norm": "layer"},
+        narrowed={**_ADAPTER, **_STABLE, "output_hidden_size": 14, "num_adapter_layers": 1, "adapter_stride": 3},
+        adapted_body={**_ADAPTER, "architecture": "Wav2Vec2Model", "output_hidden_size": 14},
         mms={**_STABLE, "adapter_attn_dim": 7},
         even={"num_conv_pos_embeddings": 4, "mask_time_prob": 0.0, "hidden_act": "relu"},
         stable_mixed={
@@ -103,6 +107,7 @@ CONFORMER = Row(
     variants=more(
         "Wav2Vec2Conformer",
         rotary={"position_embeddings_type": "rotary", "hidden_size": 12, "num_conv_pos_embedding_groups": 3},
+        adapted={**_ADAPTER, "output_hidden_size": 14},
         unplaced={"position_embeddings_type": None},
         group={"feat_extract_norm": "group"},
     ),

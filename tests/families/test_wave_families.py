@@ -12,11 +12,13 @@ import pytest
 import torch
 from family_rows import Case
 from family_rows_waves import CASES
-from family_twins import Twins, read
+from family_twins import Twins, make, read
 from torch import Tensor
 from torch.testing import assert_close
 
+from regard.errors import BadFileError
 from regard.layers import Context
+from regard.models.transformer import answering
 from regard.weights import folder as files
 from regard.weights import table
 
@@ -56,6 +58,11 @@ def lengths_of(case: Case) -> tuple[int, ...]:
     return (101, 67, 59) if case.architecture.endswith("ForXVector") else LENGTHS
 
 
+def hears_padding(case: Case) -> bool:
+    """The reference's convolutions inside and after its blocks also see what they make of the padding."""
+    return case.row.model_type == "wav2vec2-conformer" or bool(case.config.get("add_adapter"))
+
+
 def normed_by_layer(case: Case) -> bool:
     return case.config.get("feat_extract_norm") == "layer"
 
@@ -73,9 +80,8 @@ def test_outputs(case: Case, twins: Twins) -> None:
         expected = main(theirs(twins, x, attention_mask=mask)) if normed_by_layer(case) else None
         for row, length in enumerate(lengths):
             alone = main(theirs(twins, x[row : row + 1, :length]))[0]
-            count = twins.model.embed.count(length) if together.dim() == 3 else None
-            # The reference's convolutions inside its blocks also see what they make of the padding.
-            if expected is not None and case.row.model_type != "wav2vec2-conformer":
+            count = len(alone) if together.dim() == 3 else None
+            if expected is not None and not hears_padding(case):
                 assert_close(together[row][:count], expected[row][:count])
             assert_close(together[row][:count], alone)
 
@@ -113,7 +119,7 @@ def test_loss(case: Case, twins: Twins) -> None:
     head, config = model.head, twins.reference.config
     context = model.embed.context((101, 67)) if normed_by_layer(case) else Context()
     mask_told = {"attention_mask": mask} if normed_by_layer(case) else {}
-    if case.row.model_type == "wav2vec2-conformer" and mask_told:
+    if hears_padding(case) and mask_told:
         mask_told, context = {}, Context()
     with torch.no_grad():
         if case.architecture.endswith("ForCTC"):
@@ -121,7 +127,7 @@ def test_loss(case: Case, twins: Twins) -> None:
             config.ctc_loss_reduction = "sum"
             expected = theirs(twins, x, labels=labels, **mask_told).loss
             targets = [row[row >= 0] for row in labels]
-            assert_close(head.loss(model(x, context), targets, context), expected)
+            assert_close(head.loss(model(x, context), targets, answering(model, x, context)), expected)
         elif case.architecture.endswith("ForSequenceClassification"):
             labels = torch.tensor([2, 0])
             expected = theirs(twins, x, labels=labels, **mask_told).loss
@@ -233,3 +239,30 @@ def test_padding(case: Case, twins: Twins) -> None:
 def test_config_round_trip(case: Case, twins: Twins) -> None:
     module, config = twins.module, twins.model.config
     assert module.read(json.loads(json.dumps(module.write(config))), "config.json") == config
+
+
+def test_an_adapter_leaves_each_row_what_it_has_alone(tmp_path: Path) -> None:
+    """Frames and loss; and heads that the reference has no adapter before are refused by name."""
+    case = next(one for one in CASES if one.name == "wav2vec2-adapted")
+    twins = make(case, tmp_path)
+    model, x = twins.model, sounds(*LENGTHS)
+    context, letters = model.embed.context(LENGTHS), [torch.tensor([5, 7]), torch.tensor([1]), torch.tensor([2])]
+    with torch.no_grad():
+        together = model.head.loss(model(x, context), letters, answering(model, x, context))
+        alone = [model(x[row : row + 1, :length]) for row, length in enumerate(LENGTHS)]
+        assert_close(together, sum(model.head.loss(one, [own]) for one, own in zip(alone, letters, strict=True)))
+    real_frames = answering(model, x, context).valid(together_frames(model, x))
+    assert real_frames is not None and real_frames.sum(-1).tolist() == [one.shape[1] for one in alone]
+    written = twins.module.write(model.config)
+    for told in (
+        {"architectures": ["Wav2Vec2ForSequenceClassification"]},
+        {"adapter_kernel_size": 5},
+        {"num_adapter_layers": 0},
+    ):
+        key = "add_adapter" if "architectures" in told else next(iter(told))
+        with pytest.raises(BadFileError, match=key):
+            twins.module.read({**written, **told}, "config.json")
+
+
+def together_frames(model: Any, x: Tensor) -> int:
+    return model.shorter.count(model.embed.count(x.shape[1]))

@@ -55,7 +55,7 @@ def build(config: Config) -> Any:
     stack = speech.stack(
         config, [block(config) for _ in range(config.depth)], layers.LayerNorm(config.dim, eps=config.eps)
     )
-    return shared.transformer(config, hears, stack, speech.head(config), causal=False)
+    return speech.model(config, hears, stack)
 
 
 def spectrogram(config: Config) -> Any:

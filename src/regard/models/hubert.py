@@ -67,7 +67,7 @@ HEADS = speech.names("Hubert")
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
-    values = speech.values(data, where, FIELDS, HEADS, frozenset(speech.BOOK))
+    values = speech.values(data, where, FIELDS, HEADS, frozenset(speech.BOOK), adapted=False)
     return foreign.config(Config, values, where, FIELDS)
 
 

@@ -15,8 +15,10 @@ from regard.weights.table import Drop, Row, Table, WeightNorm, row, rows, with_e
 
 Head = Literal["encoder", "ctc", "classify", "tag", "contrast", "speaker"]
 LABELLED = ("classify", "tag", "speaker")
+SHORTENED = ("encoder", "ctc")  # heads that an adapter may stand before
 LONGEST = 1 << 24  # samples: what is heard at a time has no positions that could run out
 MOST_CONVOLUTIONS = 64
+ADAPTED = 3  # frames that a convolution after the stack sees: of fewer than that there is always one
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +122,9 @@ class Speech:
     """Sizes default to the base model. first: what hears the waveform; position_kernel, position_groups: the
     convolution that stands for positions. dropout is that of every addition, hidden_dropout that within the
     feed-forward layers, first_dropout that of the projected frames, head_dropout that before the letters. blank: the
-    letter that is none.
-    mixed: a head that classifies reads a learned average of all layers. width: of the frames that are averaged.
+    letter that is none. shorter: how many convolutions, each of ``shorter_stride``, stand after the stack (the
+    reference's adapter), of ``shorter_width`` features, None for as many as the stack has. mixed: a head that
+    classifies reads a learned average of all layers. width: of the frames that are averaged.
     """
 
     vocab: int = 32
@@ -141,6 +144,9 @@ class Speech:
     position_groups: int = 16
     masking: Masking = field(default_factory=Masking)
     blank: int = 0
+    shorter: int = 0
+    shorter_stride: int = 2
+    shorter_width: int | None = None
     mixed: bool = False
     width: int = 256
     head: Head = "encoder"
@@ -158,6 +164,10 @@ class Speech:
         sizes = ("vocab", "dim", "depth", "heads", "hidden", "position_kernel", "position_groups", "width")
         yield from shared.check_sizes(self, *sizes)
         yield from at_least(self, 0.0, "eps")
+        yield from between(self, 0, MOST_CONVOLUTIONS, "shorter")
+        yield from between(self, 1, shared.LARGEST, "shorter_stride", "shorter_width")
+        if self.shorter and self.head not in SHORTENED:
+            yield "shorter", "models.shorter", {}
         yield from between(self, 0, self.vocab - 1, "blank")
         rates = ("dropout", "hidden_dropout", "attention_dropout", "first_dropout", "head_dropout")
         yield from between(self, 0.0, 0.99, *rates)
@@ -217,11 +227,31 @@ def stack(config: Any, blocks: Any, norm: Any) -> Any:
     return layers.Stack(blocks, norm=norm)
 
 
+def model(config: Any, waves: Any, stack: Any) -> Any:
+    """The model of these, with what makes the stack's output shorter."""
+    import torch
+
+    if not config.shorter:
+        return shared.transformer(config, waves, stack, head(config), causal=False)
+    from regard.models.transformer import Shortened
+
+    width, narrow = config.shorter_width or config.dim, None
+    if width != config.dim:
+        narrow = torch.nn.Sequential(torch.nn.Linear(config.dim, width), layers.LayerNorm(width))
+    made = [
+        embed.Convolution(width, 2 * width, ADAPTED, stride=config.shorter_stride, padding=1, activation="glu")
+        for _ in range(config.shorter)
+    ]
+    return Shortened(
+        config, embed=waves, stack=stack, head=head(config), shorter=embed.Frames(made), narrow=narrow
+    )  # fmt: skip
+
+
 def head(config: Any) -> Any:
     """The head that the config names."""
     import torch
 
-    dim, count = config.dim, len(config.labels)
+    dim, count = (config.shorter_width or config.dim) if config.shorter else config.dim, len(config.labels)
 
     def classify() -> Any:
         pool = heads.Pool(dim, "mean", transform=torch.nn.Linear(dim, config.width))
@@ -302,6 +332,9 @@ def table(prefix: str, *others: Row | Drop) -> Table:
                 {prefix}feature_extractor.conv_layers.*.layer_norm   embed.convolutions.*.norm
                 {prefix}feature_projection.layer_norm                embed.norm
                 {prefix}feature_projection.projection                embed.project
+                {prefix}adapter.proj                                 narrow.0
+                {prefix}adapter.proj_layer_norm                      narrow.1
+                {prefix}adapter.layers.*.conv                        shorter.convolutions.*.conv
                 lm_head                                              head.letters
                 projector                                            head.pool.transform
                 projector                                            head.project
@@ -351,9 +384,8 @@ FIELDS = foreign.Fields(
         "mask_time_selection", "no_mask_channel_overlap", "no_mask_time_overlap", "tdnn_dim", "tdnn_kernel",
         "tdnn_dilation", "xvector_output_dim", "num_ctc_classes", "processor_class", "gradient_checkpointing",
         "freeze_feat_extract_train", "replace_prob", "hidden_dropout_prob", "target_glu", "untie_final_proj",
-        "tie_word_embeddings", "adapter_kernel_size", "adapter_stride", "num_adapter_layers",
+        "tie_word_embeddings",
     }),
-    only={"add_adapter": (False,)},
     default={
         "vocab_size": 32, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
         "intermediate_size": 3072, "layer_norm_eps": 1e-5, "hidden_dropout": 0.1, "activation_dropout": 0.1,
@@ -378,7 +410,8 @@ VOICE = {
     "xvector_output_dim": "voice.width",
 }  # fmt: skip
 USUAL_VOICE = dict(zip(VOICE, ((512, 512, 512, 512, 1500), (5, 3, 3, 1, 1), (1, 2, 3, 1, 1), 512), strict=True))
-_OWN = frozenset({"hidden_act", "feat_extract_activation", "output_hidden_size"})
+_ADAPTER = frozenset({"add_adapter", "adapter_kernel_size", "adapter_stride", "num_adapter_layers"})
+_OWN = frozenset({"hidden_act", "feat_extract_activation", "output_hidden_size"}) | _ADAPTER
 
 
 def fields(
@@ -405,13 +438,19 @@ def names(family: str, **others: str) -> dict[str, str]:
 
 
 def values(
-    data: Mapping[str, Any], where: str, fields: foreign.Fields, names: Mapping[str, str], own: frozenset[str]
+    data: Mapping[str, Any],
+    where: str,
+    fields: foreign.Fields,
+    names: Mapping[str, str],
+    own: frozenset[str],
+    *,
+    adapted: bool = True,
 ) -> dict[str, Any]:
-    """Our values out of a file's; ``own`` are keys that the family reads by itself."""
+    """Our values out of a file's; ``own`` are keys that the family reads by itself. ``adapted``: whether it has models
+    with an adapter."""
     made = fields.read(data, where, understood=own | _OWN)
     head = shared.foreign_head(data, names, next(iter(names)), where)
-    if data.get("output_hidden_size", made["dim"]) not in (None, made["dim"]):
-        shared.refuse("output_hidden_size", data["output_hidden_size"], (made["dim"],), where)
+    made |= _shorter(data, where, made["dim"], head if adapted else None)
     if made["vocab"] is None:  # a model without letters
         made["vocab"] = 32
     return made | {
@@ -422,6 +461,24 @@ def values(
     }
 
 
+def _shorter(data: Mapping[str, Any], where: str, dim: int, head: str | None) -> dict[str, Any]:
+    """The adapter after the stack, which the reference has for some ``head`` alone."""
+    if data.get("add_adapter") not in (None, False, True) or (data.get("add_adapter") and head not in SHORTENED):
+        shared.refuse("add_adapter", data["add_adapter"], (False,), where)
+    width = data.get("output_hidden_size")
+    if not data.get("add_adapter"):
+        if width not in (None, dim):
+            shared.refuse("output_hidden_size", width, (dim,), where)
+        return {}
+    if data.get("adapter_kernel_size", ADAPTED) != ADAPTED:
+        shared.refuse("adapter_kernel_size", data["adapter_kernel_size"], (ADAPTED,), where)
+    count = data.get("num_adapter_layers", 3)
+    if not count:
+        shared.refuse("num_adapter_layers", count, ("> 0",), where)
+    stride = data.get("adapter_stride", 2)
+    return {"shorter": count, "shorter_stride": stride, "shorter_width": None if width == dim else width}
+
+
 def written(config: Any, fields: foreign.Fields, names: Mapping[str, str], model_type: str) -> dict[str, Any]:
     """A file's settings out of ours."""
     made = fields.write(config) | {
@@ -430,5 +487,13 @@ def written(config: Any, fields: foreign.Fields, names: Mapping[str, str], model
         "hidden_act": foreign.foreign_activation(config.activation),
         "feat_extract_activation": foreign.foreign_activation(config.first.activation),
     }
+    if config.shorter:
+        made |= {
+            "add_adapter": True,
+            "num_adapter_layers": config.shorter,
+            "adapter_stride": config.shorter_stride,
+            "adapter_kernel_size": ADAPTED,
+            "output_hidden_size": config.shorter_width or config.dim,
+        }
     made = {key: list(value) if isinstance(value, tuple) else value for key, value in made.items()}
     return made | (foreign.with_labels(config.labels) if config.labels else {})

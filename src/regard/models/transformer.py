@@ -46,6 +46,47 @@ class Transformer(nn.Module):
         return _cache(self.stack, capacity, spare)
 
 
+class Shortened(Transformer):
+    """The same, whose stack's output is made fewer tokens before the head reads it: ``narrow``, if any, brings it to
+    another width, then go the convolutions of ``shorter``. Each row gets what it would get alone."""
+
+    def __init__(
+        self, config: Any, *, embed: nn.Module, stack: Stack, head: nn.Module, shorter: Any, narrow: nn.Module | None
+    ) -> None:
+        super().__init__(config, embed=embed, stack=stack, head=head)
+        self.narrow, self.shorter = narrow, shorter
+
+    def forward(self, x: Tensor, context: Context | None = None) -> Tensor:
+        context = _keyed(self, context)
+        hidden = self.hidden(x, context)
+        return self.head(hidden, self.fewer(x, context))
+
+    def hidden(self, x: Tensor, context: Context | None = None) -> Tensor:
+        """What the head reads (B, T', D')."""
+        context = _keyed(self, context)
+        states = super().hidden(x, context)
+        states = states if self.narrow is None else self.narrow(states)
+        lengths = _opened(self.embed, x, context).valid(states.shape[1])
+        counts = None if lengths is None else lengths.sum(-1).expand(states.shape[0])
+        return self.shorter.convolved(states, counts)
+
+    def fewer(self, x: Tensor, context: Context) -> Context:
+        """The context of what the head reads: which of the tokens that are left are real."""
+        opened = _opened(self.embed, x, context)
+        assert opened.queries is not None
+        real = opened.valid(opened.queries.length)
+        if real is None:
+            return context
+        counts = self.shorter.count(real.sum(-1))
+        at = torch.arange(self.shorter.count(real.shape[-1]), device=real.device)
+        return replace(context, positions=torch.where(at < counts.unsqueeze(-1), at, -1))
+
+
+def answering(model: Any, x: Tensor, context: Context) -> Context:
+    """The context of what a model's head is given, and gives, for x under ``context``."""
+    return model.fewer(x, context) if isinstance(model, Shortened) else context
+
+
 class EncoderDecoder(nn.Module):
     """An encoder whose output is the memory of a causal decoder (Vaswani et al. 2017, figure 1). bridge: what brings
     it to the width that the decoder looks at."""

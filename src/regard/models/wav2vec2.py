@@ -48,7 +48,7 @@ def built(config: Any, positions: Any, *, normed: bool = True, beside: int | Non
     waves = speech.waves(config, positions=positions, normed=normed, after=None if before else norm)
     blocks = [block(config) for _ in range(config.depth)]
     stack = speech.stack(config, blocks, norm if before else None)
-    return shared.transformer(config, waves, stack, speech.head(config), causal=False)
+    return speech.model(config, waves, stack)
 
 
 def block(config: Any) -> Any:

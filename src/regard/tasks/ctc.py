@@ -17,6 +17,7 @@ from regard.generate.ctc import beams, greedy
 from regard.inputs.audio import Filterbank
 from regard.inputs.sound import opened
 from regard.layers import Context, Key
+from regard.models.transformer import answering
 from regard.tasks.base import (
     Batch,
     Progress,
@@ -166,7 +167,7 @@ def _place(row: Row) -> Path:
 def _heard(model: Any, batch: Batch, key: Key | None) -> tuple[Tensor, Context]:
     assert batch.sound is not None
     context = replace(model.embed.context(batch.source_lengths, batch.sound.device), key=key)
-    return model(batch.sound, context), context
+    return model(batch.sound, context), answering(model, batch.sound, context)
 
 
 def _counts(logits: Tensor, context: Context) -> list[int]:

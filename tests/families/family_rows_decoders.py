@@ -189,6 +189,7 @@ OPT = Row(
         "untied": {"tie_word_embeddings": False},
         "after": {"do_layer_norm_before": False},
         "narrow": {"do_layer_norm_before": False, "word_embed_proj_dim": 13},
+        "narrow untied": {"word_embed_proj_dim": 13, "tie_word_embeddings": False},
         "unbiased": {"enable_bias": False},
         "no final norm": {"_remove_final_layer_norm": True},
         "classify": {"architecture": "OPTForSequenceClassification", "num_labels": 3},

@@ -160,7 +160,7 @@ def _no_vocabulary(config: Any, *_: Any) -> Any:
 
 
 def _language(config: Any, tokens: Any, vocabulary: Callable[[Any], Any] | None) -> Any:
-    weight = tokens.tokens.weight if config.tied else _vocabulary(config)
+    weight = tokens.tokens.weight if config.tied else _like(tokens.tokens.weight)
     return (vocabulary or heads.Language)(weight)
 
 
@@ -304,7 +304,7 @@ def layer_types(config: Llama) -> list[str]:
     return [_KINDS[number in config.attention.local] for number in range(config.depth)]
 
 
-def _vocabulary(config: Any) -> Any:
+def _like(weight: Any) -> Any:
     import torch
 
-    return torch.nn.Parameter(torch.zeros(config.vocab, config.dim))
+    return torch.nn.Parameter(torch.zeros(weight.shape))

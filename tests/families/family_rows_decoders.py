@@ -47,6 +47,8 @@ GPT2 = Row(
         "tag": {"architecture": "GPT2ForTokenClassification", "num_labels": 5},
         "span": {"architecture": "GPT2ForQuestionAnswering"},
         "pool": {"architecture": "GPT2Model"},
+        "by layer": {"scale_attn_by_inverse_layer_idx": True},
+        "unscaled": {"scale_attn_weights": False},
     },
 )
 QWEN3 = Row(

@@ -14,25 +14,30 @@ from regard.weights.table import Drop, Fused, Table, Tie, rows, transpose, with_
 
 @dataclass(frozen=True, kw_only=True)
 class Config(decoder.Gpt):
-    """Sizes default to the 124M model."""
+    """Sizes default to the 124M model. scaled: scores are divided by the root of a head's width; by_layer: those of
+    layer n, counted from 1, by n as well."""
 
     context: int = 1024
     dropout: float = 0.1
     tied: bool = True
+    scaled: bool = True
+    by_layer: bool = False
 
 
 def build(config: Config) -> Any:
     def norm() -> Any:
         return layers.LayerNorm(config.dim, eps=config.eps)
 
-    def block() -> Any:
-        attention = layers.Attention(decoder.every(config, bias=True, output_bias=True), dropout=config.dropout)
+    def block(number: int) -> Any:
+        projection = decoder.every(config, bias=True, output_bias=True)
+        scale = (projection.head_dim**-0.5 if config.scaled else 1.0) / (number + 1 if config.by_layer else 1)
+        attention = layers.Attention(projection, scale=scale, dropout=config.dropout)
         feed_forward = layers.FeedForward(config.dim, config.hidden, config.activation)
         return decoder.pre_norm(config, norm, attention, feed_forward)
 
     positions = embed.Learned(config.context, config.dim)
     tokens = embed.Tokens(config.vocab, config.dim, positions=positions, dropout=config.dropout)
-    return decoder.model(config, tokens, [block() for _ in range(config.depth)], norm())
+    return decoder.model(config, tokens, [block(number) for number in range(config.depth)], norm())
 
 
 initialise = decoder.initialise
@@ -80,18 +85,16 @@ FIELDS = foreign.Fields(
     same={
         "vocab_size": "vocab", "n_positions": "context", "n_embd": "dim", "n_layer": "depth", "n_head": "heads",
         "n_inner": "hidden", "layer_norm_epsilon": "eps", "resid_pdrop": "dropout", "tie_word_embeddings": "tied",
+        "scale_attn_weights": "scaled", "scale_attn_by_inverse_layer_idx": "by_layer",
     },
-    only={
-        "scale_attn_weights": (True,), "scale_attn_by_inverse_layer_idx": (False,),
-        "reorder_and_upcast_attn": (False, True),
-    },
+    only={"reorder_and_upcast_attn": (False, True)},
     harmless=frozenset({
         "n_ctx", "embd_pdrop", "attn_pdrop", "summary_type", "summary_use_proj",
         "summary_activation", "summary_proj_to_labels", "summary_first_dropout",
     }),
     default={
         "layer_norm_epsilon": 1e-5, "resid_pdrop": 0.1, "vocab_size": 50_257, "n_positions": 1024, "n_inner": None,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": True, "scale_attn_weights": True, "scale_attn_by_inverse_layer_idx": False,
     },
 )  # fmt: skip
 HEADS = decoder.names("GPT2", "tag", "span", language="LMHeadModel")

@@ -318,6 +318,9 @@ def _read_gpt2(data: Mapping[str, Any], where: str) -> gpt2.Config:
     flags = ("is_decoder", "add_cross_attention", "architectures", "cross_attention_hidden_size")
     if data.get("add_cross_attention") is not True:
         shared.refuse("add_cross_attention", data.get("add_cross_attention"), (True,), where)
+    for key, usual in (("scale_attn_weights", True), ("scale_attn_by_inverse_layer_idx", False)):
+        if data.get(key, usual) is not usual:
+            shared.refuse(f"decoder.{key}", data[key], (usual,), where)
     return gpt2.read({key: value for key, value in data.items() if key not in flags}, where)
 
 

@@ -78,6 +78,9 @@ def bad_tokenizers(document: dict[str, Any]) -> dict[str, tuple[Any, str]]:
         "an added number of another": (changed(document, added_tokens=[*tokens, added(5)]), "number 5"),
         "an empty added token": (changed(document, added_tokens=[*tokens, added(last + 1, "")]), "impossible number"),
         "an added list": (changed(document, added_tokens=[["<x>", 5]]), "impossible number"),
+        "an added token of spaces that takes others along": (
+            changed(document, added_tokens=[*tokens, {**added(last + 1, "  "), "lstrip": True}]), "nothing but spaces",
+        ),
         "added tokens of text": (changed(document, added_tokens="<x>"), "added_tokens is not"),
         "an unk that is absent": (
             changed(document, model={"unk_token": "[NONE]", "type": "WordLevel"}), "not a tokenizer",

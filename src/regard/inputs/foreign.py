@@ -106,6 +106,8 @@ def _added(added: Any, vocab: Mapping[str, int]) -> None:
             raise Broken("number", token=ascii(token)[:40], number=ascii(number)[:40])
         if type(number) is not int or not 0 <= number < MOST_TOKENS:
             raise Broken("number", token=ascii(token)[:40], number=ascii(number)[:40])
+        if token.isspace() and (one.get("lstrip") or one.get("rstrip")):  # at each space all of them are looked through
+            raise Broken("strip", token=ascii(token)[:40])
         if vocab.get(token, number) != number or (token not in vocab and number in taken):
             raise Broken("twice", token=ascii(token)[:40], number=number)
         taken.add(number)

@@ -14,7 +14,9 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
+from regard import limits
 from regard.errors import BadFileError
+from regard.weights import memory
 from regard.words import say
 
 Names = tuple[str, ...]
@@ -223,7 +225,11 @@ def read(table: Table, tensors: Tensors, model: nn.Module, where: str, dtype: to
             tensor = tensor if dtype is None else tensor.to(dtype)
             alone = tensors.owned and tensor.untyped_storage().nbytes() == tensor.nbytes
             _fill(parameters[name], tensor if alone else _own(tensor, stored))
+        kept = {parameters[name].untyped_storage().data_ptr() for name in one.ours}
+        passing = sum(one.nbytes for one in stored if one.untyped_storage().data_ptr() not in kept)
         del stored, tensor  # before the next are read
+        if passing >= limits.MIB:
+            memory.give_back()
 
 
 class _Renamed:

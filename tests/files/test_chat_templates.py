@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 
@@ -198,6 +199,13 @@ def test_a_busy_machine_ends_no_honest_template(monkeypatch):
         monkeypatch.setattr(chat, "WAITING", 0.3)
         with pytest.raises(BadFileError, match=r"0\.3 s"):
             one.render(TALK)  # but nobody waits for ever
+
+
+@pytest.mark.skipif(not psutil.POSIX, reason="where Ctrl-C reaches every process of a terminal")
+def test_ctrl_c_ends_no_template():
+    with chat.Chat(CHATML, where="x") as one:
+        psutil.Process(one._process.pid).send_signal(signal.SIGINT)
+        assert one.render(TALK).endswith("assistant\n")
 
 
 @pytest.mark.skipif(not psutil.LINUX, reason="where the system can say how much memory a process ever had")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -208,3 +209,24 @@ def test_smollm2_speaks_sense():
         assert "Rome" in talk.ask("And of Italy?")
     count = sum(parameter.numel() for parameter in loaded.model.parameters())
     assert count == 134_515_008 and torch.isfinite(loaded.model.embed.tokens.weight).all()
+
+
+def test_a_terminal_shows_that_a_model_is_read(talker, monkeypatch, capsys):
+    from regard.cli import fetching
+
+    shown: list[str] = []
+    monkeypatch.setattr(fetching, "notes", lambda: Watched(shown))
+    for verb in ("chat", "generate"):
+        assert run([verb, str(talker.folder), "--prompt", "hello", "--max-tokens", "2", "--lang", "en"]) == 0
+    assert shown == [f"Reading {talker.folder} …"] * 2 and "Reading" not in capsys.readouterr().out
+
+
+class Watched:
+    """A console that keeps what it is doing."""
+
+    def __init__(self, shown: list[str]) -> None:
+        self.shown = shown
+
+    def status(self, told: str) -> nullcontext:
+        self.shown.append(told)
+        return nullcontext()

@@ -15,7 +15,7 @@ import click
 
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
 from regard.cli.decoding import heard, named
-from regard.cli.fetching import ready
+from regard.cli.fetching import reading, ready
 from regard.cli.mistakes import Mistake
 from regard.cli.piped import lines
 from regard.errors import RegardError
@@ -60,11 +60,12 @@ def command(
         told = _likeliest(told)
     settings(told)  # what is wrong is said before a model is loaded
     ready(model, yes=yes)
-    from regard import bundle
-    from regard.cli.machine import chosen
-    from regard.generate.conversation import Conversation
+    with reading(model):
+        from regard import bundle
+        from regard.cli.machine import chosen
+        from regard.generate.conversation import Conversation
 
-    loaded = bundle.load(model, **chosen(device, dtype, threads))
+        loaded = bundle.load(model, **chosen(device, dtype, threads))
     usual = {"max_tokens": decoding["max_tokens"]} | ({} if greedy else USUAL)
     with Conversation(loaded, system, heard(loaded, told, usual)) as talk:
         if prompts or not sys.stdin.isatty():
@@ -134,7 +135,7 @@ def _answered(talk: Conversation, line: str) -> None:
             talk.ask(line, show)
             click.echo()
     except RegardError as error:
-        notes().print(say("cli.error", text=error), markup=False)
+        click.echo(say("cli.error", text=error), err=True)
     except KeyboardInterrupt:
         notes().print(say("cli_chat.given_up"), style="dim", markup=False)
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from regard.cli.command import notes, wants_json
 from regard.words import say
+
+if TYPE_CHECKING:
+    from rich.status import Status
+
+
+def reading(model: str) -> Status:
+    """A line in a terminal while a model is read, which may take a while."""
+    return notes().status(say("cli.reading", model=model))
 
 
 def ready(model: str, *, yes: bool = False) -> None:

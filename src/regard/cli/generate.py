@@ -13,7 +13,7 @@ import click
 from regard import limits
 from regard.cli.command import answer, argument, notes, option, verb, wants_json
 from regard.cli.decoding import heard, named
-from regard.cli.fetching import ready
+from regard.cli.fetching import reading, ready
 from regard.cli.languages import between, language_options
 from regard.cli.mistakes import Mistake
 from regard.cli.piped import lines
@@ -83,11 +83,12 @@ def command(
     plain = settings(told)  # what is wrong is said before a model is loaded
     for name in (model, *([draft] if draft else [])):
         ready(name, yes=yes)
-    from regard import bundle
-    from regard.cli.machine import chosen
+    with reading(model):
+        from regard import bundle
+        from regard.cli.machine import chosen
 
-    where = chosen(device, dtype, threads)
-    loaded, guessing = bundle.load(model, **where), bundle.load(draft, **where) if draft else None
+        where = chosen(device, dtype, threads)
+        loaded, guessing = bundle.load(model, **where), bundle.load(draft, **where) if draft else None
     if _paints(loaded, out, guidance):
         _paint(loaded, model, prompts, plain, out, guidance)
         return

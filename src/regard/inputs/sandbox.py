@@ -264,6 +264,7 @@ def say(answer: dict[str, Any]) -> None:
 
 
 def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is meant for who started this
     seconds = float(sys.argv[1])
     requests = (json.loads(line) for line in sys.stdin)
     environment = Environment()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from array import array
 from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
+import tokenizers
 
 from regard.errors import BadFileError
+from regard.inputs import gguf as gguf_words
 from regard.inputs.gguf import KEY, TEMPLATE
 from regard.inputs.surface import LETTER_OF
 from regard.inputs.tokenizer import Tokenizer
@@ -103,6 +106,38 @@ def test_a_rule_of_llama_3_without_its_whole_words(tmp_path):
     assert found == {"dbrx": [120, 121, 122], "llama-bpe": [257, 259]}
 
 
+TEXT = "HelloWORLD's 1234, déjà\n(x)"
+
+
+@pytest.mark.parametrize(
+    ("pre", "cut"),
+    [
+        ("gpt-2", ["HelloWORLD", "'s", " 1234", ",", " déjà", "\n", "(", "x", ")"]),
+        ("phi-2", ["HelloWORLD", "'s", " 1234", ",", " déjà", "\n", "(", "x", ")"]),
+        ("olmo", ["HelloWORLD", "'s", " 1234", ",", " déjà", "\n", "(", "x", ")"]),
+        ("smollm", ["HelloWORLD", "'s", " ", "1", "2", "3", "4", ",", " déjà", "\n", "(", "x", ")"]),
+        ("dbrx", ["HelloWORLD", "'s", " ", "123", "4", ",", " déjà", "\n", "(x", ")"]),
+        ("smaug-bpe", ["HelloWORLD", "'s", " ", "123", "4", ",", " déjà", "\n", "(x", ")"]),
+        ("falcon3", ["HelloWORLD", "'s", " ", "123", "4", ",", " déjà", "\n", "(x", ")"]),
+        ("deepseek-r1-qwen", ["HelloWORLD", "'s", " ", "1", "2", "3", "4", ",", " déjà", "\n", "(x", ")"]),
+        ("gpt-4o", ["Hello", "WORLD's", " ", "123", "4", ",", " déjà", "\n", "(x", ")"]),
+        ("tekken", ["Hello", "WORLD", "'s", " ", "1", "2", "3", "4", ",", " déjà", "\n", "(x", ")"]),
+        ("bloom", ["HelloWORLD's", " 1234", ",", " déjà", "\n(", "x", ")"]),
+    ],
+)
+def test_words_are_cut_by_the_rule_that_is_named(pre, cut, tmp_path):
+    loaded = Tokenizer.load(written(tmp_path / "t.gguf", "llama", byte_level(pre=pre)))
+    document = loaded.document()
+    rust = tokenizers.Tokenizer.from_str(json.dumps(document))
+    found = [TEXT[first:last] for _, (first, last) in rust.pre_tokenizer.pre_tokenize_str(TEXT)]
+    assert found == cut
+    whole = pre in ("falcon3", "tekken")
+    assert document["model"]["ignore_merges"] == whole and (loaded.encode("ab")[0] == 257) == whole
+    roles = {"bos": 257, "eos": 258}
+    assert gguf_words.metadata(document, roles, {}, 259)[KEY + "pre"] == ALSO.get(pre, pre)
+
+
+ALSO = {"phi-2": "gpt-2", "olmo": "gpt-2", "smaug-bpe": "dbrx", "falcon3": "llama-bpe"}
 SIZES = {"context_length": 64, "embedding_length": 32, "block_count": 1, "feed_forward_length": 32,
          "attention.head_count": 4}  # fmt: skip
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from regard.errors import BadFileError
-from regard.inputs import foreign, sentence_piece
+from regard.inputs import foreign, patterns, sentence_piece
 from regard.weights.gguf.container import Gguf
 from regard.words import say
 
@@ -27,24 +27,30 @@ _LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
     r"|\s+(?!\S)|\s+"
 )
+
+
+def _split(pattern: str) -> list[dict[str, Any]]:
+    return [{"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": False}]
+
+
 _SPLITS: dict[str, list[dict[str, Any]]] = {  # what stands before the bytes are spelled
     "gpt-2": [],
     "smollm": [{"type": "Digits", "individual_digits": True}],
-    "llama-bpe": [{"type": "Split", "pattern": {"Regex": _LLAMA_3}, "behavior": "Isolated", "invert": False}],
-    "qwen2": [
-        {
-            "type": "Split",
-            "pattern": {"Regex": _LLAMA_3.replace("{1,3}", "")},
-            "behavior": "Isolated",
-            "invert": False,
-        }
-    ],
+    "llama-bpe": _split(_LLAMA_3),
+    "qwen2": _split(_LLAMA_3.replace("{1,3}", "")),
+    "dbrx": _split(_LLAMA_3),
+    "deepseek-r1-qwen": _split(_LLAMA_3.replace("{1,3}", "")),
+    "gpt-4o": _split(patterns.O200K),
+    "tekken": _split(patterns.TEKKEN),
+    "bloom": _split(patterns.BLOOM),
 }
-_SPLITS["dbrx"] = _SPLITS["llama-bpe"]
-_ALSO = {"llama3": "llama-bpe", "llama-v3": "llama-bpe"}
-# llama.cpp's Llama 3: a word of the vocabulary is taken as it is, whatever its merges; bos stands before a text unless
-# the file says otherwise.
-_WHOLE_WORDS = _BEGUN = ("llama-bpe",)
+_ALSO = {
+    "llama3": "llama-bpe", "llama-v3": "llama-bpe", "falcon3": "llama-bpe", "pixtral": "llama-bpe",
+    "phi-2": "gpt-2", "olmo": "gpt-2", "smaug-bpe": "dbrx",
+}  # fmt: skip
+# llama.cpp's Llama 3 and Mistral's Tekken: a word of the vocabulary is taken as it is, whatever its merges; bos stands
+# before a text unless the file says otherwise.
+_WHOLE_WORDS = _BEGUN = ("llama-bpe", "tekken")
 
 
 def document(file: Gguf) -> dict[str, Any]:

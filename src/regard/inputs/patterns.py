@@ -27,6 +27,15 @@ PATIENCE = 20.0  # of the clock, where the processor's cannot be limited
 STEEPEST = 3.0  # doubling a text may take this many times as long: 2 is linear, 4 is quadratic
 LENGTH = 1 << 13
 
+_LETTERS = (  # words that begin large, and words that do not
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+",
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*",
+)
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_SHORT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K = rf"{_LETTERS[0]}{_SHORT}|{_LETTERS[1]}{_SHORT}|\p{{N}}{{1,3}}{_REST}"
+TEKKEN = rf"{_LETTERS[0]}|{_LETTERS[1]}|\p{{N}}{_REST}"  # Mistral's
+BLOOM = r" ?[^(\s|[.,!?…。，、।۔،])]+"
 # Those of the best-known byte-level vocabularies, by the models that brought them.
 KNOWN = frozenset({
     # Llama 3, cl100k
@@ -36,10 +45,7 @@ KNOWN = frozenset({
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
     # GPT-2
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
-    # o200k
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
-    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+    O200K, TEKKEN, BLOOM,
     # spaces, as SentencePiece takes them together and off the ends
     " {2,}", r"\A | \z",
     # ours

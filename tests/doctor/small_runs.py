@@ -40,6 +40,7 @@ RUNS = {
     "masked-lm bert": Small("masked-lm", "bert", "wordpiece"),
     "classification bert": Small("classification", "bert", "wordpiece"),
     "classification qwen3": Small("classification", "qwen3", model=_GROUPED),
+    "classification t5": Small("classification", "t5", model={"head_dim": 8}),
     "seq2seq vaswani": Small("seq2seq", "vaswani"),
 }
 

@@ -56,7 +56,10 @@ def test_what_takes_no_part_is_amber_and_named():
     assert found.status == "amber" and "attention.whole" in found.sentence and "train.freeze=" in found.command
 
 
-@pytest.mark.parametrize("name", ["causal-lm qwen3", "masked-lm bert", "classification bert", "seq2seq vaswani"])
+EXAMINED = ["causal-lm qwen3", "masked-lm bert", "classification bert", "classification t5", "seq2seq vaswani"]
+
+
+@pytest.mark.parametrize("name", EXAMINED)
 def test_a_recipe_is_examined_before_it_is_trained(name, tmp_path):
     path = tmp_path / "recipe.toml"
     path.write_text(config.to_toml(recipe(RUNS[name], write(RUNS[name], tmp_path))), encoding="utf-8")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.layers import Context
+from regard.models.transformer import about
 from regard.tasks.base import Batch, Task
 
 PUSH = 1000.0  # added to what is hidden: far outside anything a model embeds, and finite
@@ -126,7 +127,7 @@ class Question:
     def _called(self, sides: Sequence[Laid]) -> Tensor:
         target = sides[0]
         if len(sides) == 1:
-            return self.model(target.tokens, target.context)
+            return about(self.model, target.tokens, target.context)
         return self.model(sides[1].tokens, target.tokens, sides[1].context, target.context)
 
     def _judged(self, sides: Sequence[Laid]) -> Tensor:

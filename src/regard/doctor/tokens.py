@@ -78,7 +78,9 @@ def ids(subject: Subject) -> Verdict:
     for number, row in zip(subject.batch.ids, range(len(subject.documents)), strict=True):
         text = texts(subject.rows[number])
         read = _predicted(subject, task, used, text)
-        for side, learnt in enumerate(_trained(subject, row)):
+        learnt_sides = _trained(subject, row)
+        first = len(read) - len(learnt_sides)  # a text that is its own target is learnt as the source alone
+        for side, learnt in enumerate(learnt_sides, first):
             given = read[side].flatten().tolist()
             if subject.task.name == "masked-lm":
                 given = given[:-2] + given[-1:]  # without the mask that was asked about

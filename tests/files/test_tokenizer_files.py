@@ -101,6 +101,10 @@ def bad_tokenizers(document: dict[str, Any]) -> dict[str, tuple[Any, str]]:
             "has 10001 steps",
         ),
         "a bomb of replacements": (changed(document, normalizer=bomb), "64 times as long"),
+        "bytes spelled again and again": (
+            changed(document, normalizer={"type": "Sequence", "normalizers": [{"type": "ByteLevel"}] * 30}),
+            "64 times as long",
+        ),
         "a replacement of 1 MB": (changed(document, normalizer=replace("a", "b" * 900_000)), "64 times as long"),
         "a replacement of nothing": (changed(document, normalizer=replace("", "b" * 65)), "64 times as long"),
         "1 MB before each text": (

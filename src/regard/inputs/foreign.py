@@ -124,7 +124,7 @@ def _pipeline(document: Mapping[str, Any]) -> None:
             pattern = step.get("pattern")
             if isinstance(pattern, dict) and "Regex" in pattern and (why := patterns.fault(pattern["Regex"])):
                 raise Broken("pattern", part=part, pattern=ascii(pattern["Regex"])[:80], why=why)
-            if part != "decoder":  # decoding is done by inputs/surface.py
+            if part in ("normalizer", "pre_tokenizer"):  # decoding is done by inputs/surface.py
                 growth *= _growth(step)
             if step.get("type") == "TemplateProcessing" and len(step.get("single") or []) > MOST_SPECIALS:
                 raise Broken("steps", part=part, count=len(step["single"]), most=MOST_SPECIALS)
@@ -153,6 +153,8 @@ def _growth(step: Mapping[str, Any]) -> int:
         replaced = pattern.get("String") if isinstance(pattern, dict) else None
         shortest = len(replaced.encode()) if isinstance(replaced, str) else 1
         return max(1, -(-len(added.encode()) // max(shortest, 1)))
+    if step.get("type") == "ByteLevel":  # most bytes become letters of two
+        return 2
     if step.get("type") == "Precompiled":
         return _precompiled(step.get("precompiled_charsmap"))
     return 1

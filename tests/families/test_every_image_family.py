@@ -22,7 +22,8 @@ from family_twins import Twins, make, output, read
 from torch import Tensor
 from torch.testing import assert_close
 
-from regard.errors import BadFileError, RegardError
+from regard import models
+from regard.errors import BadFileError, ConfigError, RegardError
 from regard.heads.detect import Guesses, Objects
 from regard.heads.outline import Outlines
 from regard.heads.unified import Segmented
@@ -317,6 +318,39 @@ def test_padding_of_a_batch_is_no_token(tmp_path_factory: pytest.TempPathFactory
         twins.model.embed.project = plain
         alone = twins.model(x[1:2, :, :40])
         assert (alone.logits - before[0][1]).abs().max() < 0.3
+
+
+def test_a_dilated_last_stage_keeps_the_sides(tmp_path: Path) -> None:
+    """DC5: the reference's own network, its last stage changed as another library (timm) builds it, for only there the
+    setting means anything; twice as many places a side are told apart."""
+    twins = make(next(case for case in cases() if case.name == "detr"), tmp_path)
+    stage = twins.reference.model.backbone.model.encoder.stages[-1].layers
+    for number, block in enumerate(stage):
+        middle = block.layer[1].convolution
+        if number == 0:
+            middle.stride = block.shortcut.convolution.stride = (1, 1)
+        else:
+            middle.dilation = middle.padding = (2, 2)
+    assert len(stage) == 2
+    config = replace(twins.model.config, network=replace(twins.model.config.network, dilated=True))
+    model = models.empty(config)
+    table.read(twins.module.TABLE, files.Folder(twins.folder), model, "")
+    x = images(twins)
+    with torch.no_grad():
+        assert_close(outputs(model.eval()(x)), expected_outputs(twins, theirs(twins, x)))
+        assert model.embed.network.grid(x) == (16, 12) and twins.model.embed.network.grid(x) == (8, 6)
+    written = table.write(twins.module.TABLE, model)
+    assert "model.backbone.conv_encoder.model.layer2.1.conv2.weight" in written
+    assert not any("stages" in name for name in written)
+    with pytest.raises(ConfigError, match="resnet50, resnet101"):
+        twins.module.write(config)
+    named = {"model_type": "detr", "backbone": "resnet101", "use_timm_backbone": True, "dilation": True}
+    found = twins.module.read({**named, "id2label": {"0": "a"}, "label2id": {"a": 0}}, "")
+    assert found.network == twins.module.Network(depths=(3, 4, 23, 3), dilated=True)
+    said = twins.module.write(found)
+    assert {key: said[key] for key in named} == named and "backbone_config" not in said
+    with pytest.raises(BadFileError, match="dilation"):
+        twins.module.read({**twins.module.write(twins.model.config), "dilation": True}, "")
 
 
 def test_nobody_looks_for_an_object_in_padding(tmp_path: Path) -> None:

@@ -34,11 +34,13 @@ class FixedNorm(nn.Module):
 
 
 class Convolution(nn.Module):
-    """Convolution and norm; sides shrink to ceil(side / stride). x (B, C, H, W)."""
+    """Convolution and norm; sides shrink to ceil(side / stride). apart: places between those it looks at, and one.
+    x (B, C, H, W)."""
 
-    def __init__(self, inputs: int, outputs: int, size: int, *, stride: int = 1) -> None:
+    def __init__(self, inputs: int, outputs: int, size: int, *, stride: int = 1, apart: int = 1) -> None:
         super().__init__()
-        self.convolution = nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, bias=False)
+        around = apart * (size // 2)
+        self.convolution = nn.Conv2d(inputs, outputs, size, stride=stride, padding=around, dilation=apart, bias=False)
         self.norm = FixedNorm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -67,6 +69,8 @@ class ResidualNet(nn.Module):
 
     bottleneck: three convolutions of which the first narrows to a quarter (He et al. 2015, figure 5), else two.
     halved_first: the first stage halves the sides too. narrow_halves: a bottleneck's first convolution halves them.
+    dilated: the last stage halves nothing, and all its blocks but the first look at every second place instead (Carion
+    et al. 2020, section 4, DC5).
     """
 
     def __init__(
@@ -79,29 +83,31 @@ class ResidualNet(nn.Module):
         bottleneck: bool = True,
         halved_first: bool = False,
         narrow_halves: bool = False,
+        dilated: bool = False,
     ) -> None:
         super().__init__()
-        self.channels, self.halved = channels, 2 + len(widths) - (0 if halved_first else 1)
+        self.channels, self.halved = channels, 2 + len(widths) - (0 if halved_first else 1) - dilated
         self.stem = Convolution(channels, stem, 7, stride=2)
 
-        def layers(inputs: int, outputs: int, stride: int) -> list[Convolution]:
+        def layers(inputs: int, outputs: int, stride: int, apart: int) -> list[Convolution]:
             if not bottleneck:
-                return [Convolution(inputs, outputs, 3, stride=stride), Convolution(outputs, outputs, 3)]
-            narrow, first = outputs // 4, stride if narrow_halves else 1
+                first = Convolution(inputs, outputs, 3, stride=stride, apart=apart)
+                return [first, Convolution(outputs, outputs, 3, apart=apart)]
+            narrow, early = outputs // 4, stride if narrow_halves else 1
             return [
-                Convolution(inputs, narrow, 1, stride=first),
-                Convolution(narrow, narrow, 3, stride=stride // first),
+                Convolution(inputs, narrow, 1, stride=early),
+                Convolution(narrow, narrow, 3, stride=stride // early, apart=apart),
                 Convolution(narrow, outputs, 1),
             ]
 
         def stage(number: int) -> nn.ModuleList:
-            made, inputs = [], (stem, *widths)[number]
+            made, inputs, outputs = [], (stem, *widths)[number], widths[number]
+            wide = dilated and number == len(widths) - 1
             for layer in range(depths[number]):
-                stride = 2 if layer == 0 and (number or halved_first) else 1
-                made.append(
-                    ResidualConvolutions(inputs, widths[number], layers(inputs, widths[number], stride), stride=stride)
-                )
-                inputs = widths[number]
+                stride = 2 if layer == 0 and (number or halved_first) and not wide else 1
+                some = layers(inputs, outputs, stride, 2 if wide and layer else 1)
+                made.append(ResidualConvolutions(inputs, outputs, some, stride=stride))
+                inputs = outputs
             return nn.ModuleList(made)
 
         self.stages = nn.ModuleList(stage(number) for number in range(len(widths)))

@@ -9,7 +9,7 @@ from typing import Any
 
 from regard import embed, heads, layers
 from regard.config import Problem, between, verify
-from regard.errors import BadFileError
+from regard.errors import BadFileError, ConfigError
 from regard.heads.weights import Weights
 from regard.models import shared, vision
 from regard.weights import foreign
@@ -29,6 +29,7 @@ class Network:
     bottleneck: bool = True
     halved_first: bool = False
     narrow_halves: bool = False
+    dilated: bool = False
 
     def __post_init__(self) -> None:
         verify(self)
@@ -143,6 +144,7 @@ def build(config: Config) -> Any:
 def _network(config: Config) -> Any:
     own = config.network
     kinds = {"bottleneck": own.bottleneck, "halved_first": own.halved_first, "narrow_halves": own.narrow_halves}
+    kinds["dilated"] = own.dilated
     return embed.ResidualNet(config.channels, own.stem, own.widths, own.depths, **kinds)
 
 
@@ -269,6 +271,7 @@ TABLE = Table(
         """, ".weight", ".bias"),
     ),
     begin={**_TIMM, **{f"detr.{old}": f"detr.{new}" for old, new in _TIMM.items()}},
+    begins_so=lambda config: config.network.dilated,
 )  # fmt: skip
 
 _WEIGHTS = {**vision.WEIGHTS, "mask_loss_coefficient": "weights.mask", "dice_loss_coefficient": "weights.dice"}
@@ -281,7 +284,7 @@ FIELDS = foreign.Fields(
         "auxiliary_loss": "auxiliary", **_WEIGHTS,
     },
     only={
-        "position_embedding_type": ("sine",), "dilation": (False,), "encoder_layerdrop": (0.0,),
+        "position_embedding_type": ("sine",), "encoder_layerdrop": (0.0,),
         "decoder_layerdrop": (0.0,), "is_encoder_decoder": (True, False),
     },
     harmless=frozenset({
@@ -316,7 +319,7 @@ _KNOWN = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 def read(data: Mapping[str, Any], where: str) -> Config:
     """Our config out of theirs."""
-    own = frozenset({"activation_function", "backbone_config", "backbone", "use_timm_backbone"})
+    own = frozenset({"activation_function", "backbone_config", "backbone", "use_timm_backbone", "dilation"})
     values = FIELDS.read(data, where, understood=own)
     values["activation"] = foreign.activation(data.get("activation_function", "relu"), where)
     values["head"] = shared.foreign_head(data, HEADS, "DetrForObjectDetection", where)
@@ -331,14 +334,18 @@ def _shown(head: str, count: int) -> list[str]:
 
 
 def _read_network(data: Mapping[str, Any], head: str, where: str) -> Network:
-    """The network of a file that describes it, or that names one of another library's."""
-    inner = data.get("backbone_config")
+    """The network of a file that describes it, or that names one of another library's, which alone can be dilated."""
+    inner, dilated = data.get("backbone_config"), data.get("dilation", False)
     named = inner if isinstance(inner, Mapping) else data
     if inner is None or (isinstance(inner, Mapping) and inner.get("model_type") == "timm_backbone"):
         name = named.get("backbone") or "resnet50"
         if not isinstance(name, str) or name not in _KNOWN:
             shared.refuse("backbone", name, tuple(_KNOWN), where)
-        return Network(depths=_KNOWN[name])
+        if type(dilated) is not bool:
+            shared.refuse("dilation", dilated, (True, False), where)
+        return Network(depths=_KNOWN[name], dilated=dilated)
+    if dilated is not False:
+        shared.refuse("dilation", dilated, (False,), where)
     if not isinstance(inner, Mapping):
         shared.refuse("backbone_config", inner, ('{"model_type": "resnet", ...}',), where)
     where = f"{where} (backbone_config)"
@@ -355,11 +362,6 @@ def _read_network(data: Mapping[str, Any], head: str, where: str) -> Network:
 
 def write(config: Config) -> dict[str, Any]:
     """Theirs out of ours."""
-    inner = _NETWORK.write(config.network) | {
-        "num_channels": config.channels,
-        "layer_type": "bottleneck" if config.network.bottleneck else "basic",
-        "out_features": _shown(config.head, len(config.network.depths)),
-    }
     return (
         vision.whole(FIELDS.write(config))
         | foreign.with_labels(config.labels)
@@ -367,8 +369,25 @@ def write(config: Config) -> dict[str, Any]:
             "model_type": "detr",
             "architectures": [shared.architecture(HEADS, config.head)],
             "activation_function": foreign.foreign_activation(config.activation),
-            "use_timm_backbone": False,
             "use_pretrained_backbone": False,
-            "backbone_config": {key: list(one) if isinstance(one, tuple) else one for key, one in inner.items()},
+            **(_named(config.network) if config.network.dilated else _described(config)),
         }
     )
+
+
+def _described(config: Config) -> dict[str, Any]:
+    inner = _NETWORK.write(config.network) | {
+        "num_channels": config.channels,
+        "layer_type": "bottleneck" if config.network.bottleneck else "basic",
+        "out_features": _shown(config.head, len(config.network.depths)),
+    }
+    told = {key: list(one) if isinstance(one, tuple) else one for key, one in inner.items()}
+    return {"use_timm_backbone": False, "backbone_config": told}
+
+
+def _named(network: Network) -> dict[str, Any]:
+    """Of a dilated network, which files can say of those that have a name."""
+    name = next((name for name, depths in _KNOWN.items() if network == Network(depths=depths, dilated=True)), None)
+    if name is None:
+        raise ConfigError("models.dilated", known=", ".join(_KNOWN))
+    return {"use_timm_backbone": True, "backbone": name, "dilation": True}

@@ -162,7 +162,8 @@ class Table:
     """A family's rows. ``prefix`` may stand before every name in a file, or be missing from all of them; so may each
     of ``parts``, in the files of one part alone. ``instead``: what the file of a config writes in
     the prefix's place (None: the prefix). ``old``: endings of names in older files -> what they became; ``begin``:
-    beginnings of names in some files -> what they are in others."""
+    beginnings of names in some files -> what they are in others; ``begins_so``: of which models it is the former that
+    are written."""
 
     rows: tuple[Row | Tie | Drop | Past, ...]
     prefix: str = ""
@@ -170,6 +171,7 @@ class Table:
     instead: Callable[[Any], str | None] | None = None
     old: Mapping[str, str] = field(default_factory=dict)
     begin: Mapping[str, str] = field(default_factory=dict)
+    begins_so: Callable[[Any], bool] | None = None
 
     def begun(self, model: nn.Module) -> str:
         """What this model's file writes in the prefix's place."""
@@ -275,8 +277,17 @@ def write(table: Table, model: nn.Module) -> dict[str, Tensor]:
             found = one.make(model)
             # One for each name: a file's tensors may not share memory.
             made |= {} if found is None else {one.theirs: found.clone()}
+    if table.begins_so is not None and table.begins_so(model.config):
+        made = {_former(name, table.begin): tensor for name, tensor in made.items()}
     begun, usual = table.begun(model), table.prefix
     return {begun + name.removeprefix(usual) if name.startswith(usual) else name: made[name] for name in made}
+
+
+def _former(name: str, begin: Mapping[str, str]) -> str:
+    """A name as it was before its beginning was replaced."""
+    pairs = ((old, new) for old, new in begin.items() if name.startswith(new))
+    old, new = next(pairs, ("", ""))
+    return old + name.removeprefix(new)
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -22,6 +22,7 @@ LLAMA3 = rope(
 )
 YARN = rope(rope_type="yarn", factor=4.0, original_max_position_embeddings=7)
 LINEAR = rope(rope_type="linear", factor=3.0)
+DYNAMIC = rope(rope_type="dynamic", factor=3.0)  # within the context as without; beyond it see test_decoder_parts
 
 _GROUPED = {
     "vocab_size": VOCAB,
@@ -68,6 +69,7 @@ QWEN3 = Row(
         "span": {"architecture": "Qwen3ForQuestionAnswering"},
         "pool": {"architecture": "Qwen3Model"},
         "linear": LINEAR,
+        "dynamic": DYNAMIC,
         "yarn": YARN,
         "llama3": LLAMA3,
     },

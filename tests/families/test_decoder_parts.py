@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import transformers
-from family_rows_decoders import DEEPSEEK_V3, MIXTRAL, PHI3
+from family_rows_decoders import DEEPSEEK_V3, MIXTRAL, PHI3, QWEN3
 from family_twins import Batch, batch, randomised, read, some_tokens
 from torch.testing import assert_close
 
 from regard.errors import BadFileError, RegardError
 from regard.layers import Context, Key
-from regard.models import deepseek_v3
+from regard.models import deepseek_v3, qwen3
 from regard.ops.routing import load_balance
 from regard.tasks.base import Sample, collate
 from regard.tasks.causal_lm import CausalLMTask
@@ -38,6 +38,44 @@ def test_long_texts_are_turned_by_the_long_factors(phi3, length):
     tokens = some_tokens(2, length)
     with torch.no_grad():
         assert_close(model(tokens), reference(tokens).logits)
+
+
+DYNAMIC = {**QWEN3.config, "max_position_embeddings": 11,
+           "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10_000.0, "factor": 2.5}}  # fmt: skip
+
+
+@pytest.mark.parametrize("length", [7, 11, 12, 16, 33])
+def test_the_base_grows_with_a_text_beyond_the_context(length, tmp_path):
+    """Each length by a reference of its own: one that has read a longer text keeps that one's angles."""
+    reference, model = made(transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**DYNAMIC)), QWEN3, tmp_path)
+    tokens = some_tokens(2, length)
+    with torch.no_grad():
+        assert_close(model(tokens), reference(tokens).logits)
+    assert model.config.attention.rope.scaling == "dynamic"
+    again = qwen3.read(qwen3.write(model.config), "")
+    assert again == model.config
+    with torch.no_grad():
+        cache = model.cache()
+        first = model(tokens[:, :6], Context(cache=cache))
+        assert_close(first, model(tokens[:, :6]))
+        if length <= 11:
+            assert_close(model(tokens[:, 6:], Context(cache=cache)), model(tokens)[:, 6:])
+        else:
+            with pytest.raises(RegardError, match="more than 11 tokens"):
+                model(tokens[:, 6:], Context(cache=cache))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_text_beside_a_longer_one_keeps_its_base(side, tmp_path):
+    _, model = made(transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**DYNAMIC)), QWEN3, tmp_path)
+    given = batch([19, 13, 7], side)
+    with torch.no_grad():
+        together = model(given.tokens, given.context)
+        packed = model(given.tokens[given.real].unsqueeze(0), Context.packed([19, 13, 7]))[0]
+        for row, part in enumerate(packed.split([19, 13, 7])):
+            alone = model(given.tokens[row, given.real[row]].unsqueeze(0))[0]
+            assert_close(together[row, given.real[row]], alone)
+            assert_close(part, alone)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])

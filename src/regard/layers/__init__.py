@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from regard.layers.position import (
         Alibi,
         Buckets,
+        DynamicRotary,
         LongRotary,
         Position,
         Rotary,
@@ -91,6 +92,7 @@ __all__ = [
     "Shared",
     "Alibi",
     "Buckets",
+    "DynamicRotary",
     "LongRotary",
     "Position",
     "Rotary",
@@ -163,6 +165,7 @@ _WHERE = {
     "Shared": "layers.grid",
     "Alibi": "layers.position",
     "Buckets": "layers.position",
+    "DynamicRotary": "layers.position",
     "LongRotary": "layers.position",
     "Position": "layers.position",
     "Rotary": "layers.position",

@@ -76,29 +76,67 @@ class _Turned(Prepared):
         return rotary.rotate(x, cos.to(x.dtype), sin.to(x.dtype))
 
 
-class LongRotary(Rotary):
-    """LongRoPE (Ding et al. 2024): texts of more than ``original`` tokens are turned by ``long`` angles, shorter
-    ones by ``short`` ones, whatever stands beside them.
+class LengthRotary(Rotary):
+    """Angles by how long a text is, whatever stands beside it: beyond ``original`` tokens others than within.
 
-    A text that a cache holds the beginning of cannot grow past ``original``: its keys are turned already.
+    A text that a cache holds the beginning of cannot always grow past ``original``: its keys are turned already.
     """
 
-    def __init__(self, short: Tensor, long: Tensor, original: int, *, temperature: float) -> None:
-        super().__init__(torch.stack((short, long)), temperature=temperature)
+    def __init__(self, angles: Tensor, original: int, *, temperature: float = 1.0) -> None:
+        super().__init__(angles, temperature=temperature)
         self.original = original
+
+    def of_length(self, reached: Tensor) -> Tensor:
+        """The angles (B|1, T|1, size / 2) in texts of ``reached`` tokens, (B|1, T|1)."""
+        raise NotImplementedError
+
+    def settled(self, held: Tensor, reached: Tensor) -> Tensor:
+        """Whether keys of a text that had ``held`` tokens are turned as one of ``reached`` wants them."""
+        raise NotImplementedError
 
     def prepare(self, q: Places, k: Places) -> Prepared:
         return _Turned(lambda: self._angles_of(q, k), q, self.temperature)
 
     def _angles_of(self, q: Places, k: Places) -> Tensor:
-        """(B|1, T|1, size / 2)."""
-        short, long = self.angles(q.positions.device)
         reached = _lengths(q) if q.length == k.length else k.positions.amax(-1, keepdim=True) + 1
         if q.length < k.length:
             held = q.positions.masked_fill(q.positions < 0, self.original + 1).amin(-1, keepdim=True)
-            if ((held <= self.original) & (reached > self.original)).any():
+            if not self.settled(held, reached).all():
                 raise RegardError("core.long_rope", original=self.original)
+        return self.of_length(reached)
+
+
+class LongRotary(LengthRotary):
+    """LongRoPE (Ding et al. 2024): texts of more than ``original`` tokens are turned by ``long`` angles, shorter
+    ones by ``short`` ones. One that began beyond may go on."""
+
+    def __init__(self, short: Tensor, long: Tensor, original: int, *, temperature: float) -> None:
+        super().__init__(torch.stack((short, long)), original, temperature=temperature)
+
+    def of_length(self, reached: Tensor) -> Tensor:
+        short, long = self.angles(reached.device)
         return torch.where((reached > self.original).unsqueeze(-1), long, short)
+
+    def settled(self, held: Tensor, reached: Tensor) -> Tensor:
+        return (held > self.original) | (reached <= self.original)
+
+
+class DynamicRotary(LengthRotary):
+    """Dynamic NTK scaling: beyond ``original`` tokens the base grows with the text, as ``ops.rotary.ntk`` has it for a
+    factor of ``factor`` times the stretch, less ``factor - 1``."""
+
+    def __init__(self, size: int, base: float, factor: float, original: int) -> None:
+        super().__init__(rotary.frequencies(size, base), original)
+        self.size, self.base, self.factor = size, base, factor
+
+    def of_length(self, reached: Tensor) -> Tensor:
+        stretch = (self.factor * reached.float() / self.original - (self.factor - 1)).clamp(min=1.0)
+        base = self.base * stretch.unsqueeze(-1) ** (self.size / (self.size - 2))
+        pairs = torch.arange(0, self.size, 2, device=reached.device).float() / self.size
+        return torch.where((reached > self.original).unsqueeze(-1), 1.0 / base**pairs, self.angles(reached.device))
+
+    def settled(self, held: Tensor, reached: Tensor) -> Tensor:
+        return reached <= self.original
 
 
 def _lengths(places: Places) -> Tensor:

@@ -17,14 +17,15 @@ KEYS = frozenset({"rope_theta", "rope_scaling", "rope_parameters"})
 @dataclass(frozen=True, kw_only=True)
 class Rope:
     """base: the slowest pair's wavelength grows with it. share: how much of each head's features are turned, the first
-    ones. scaling stretches the angles by ``factor`` for texts longer
-    than the ``original`` context; low and high bound the blend, in turns of a pair (Llama 3's factors, YaRN's beta slow
-    and fast). temperature multiplies cos and sin; mscale and mscale_all are DeepSeek's way to say it (``yarn_scale``).
-    short and long divide the angles of each pair in texts up to the original context and beyond it (LongRoPE)."""
+    ones. scaling stretches the angles by ``factor`` for texts longer than the ``original`` context (dynamic: the more,
+    the longer the text; its original context is the model's); low and high bound the blend, in turns of a pair (Llama
+    3's factors, YaRN's beta slow and fast). temperature multiplies cos and sin; mscale and mscale_all are DeepSeek's
+    way to say it (``yarn_scale``). short and long divide the angles of each pair in texts up to the original context
+    and beyond it (LongRoPE)."""
 
     base: float = 10_000.0
     share: float = 1.0
-    scaling: Literal["none", "linear", "ntk", "yarn", "llama3", "longrope"] = "none"
+    scaling: Literal["none", "linear", "ntk", "dynamic", "yarn", "llama3", "longrope"] = "none"
     factor: float = 1.0
     original: int = 4096
     low: float = 1.0
@@ -59,7 +60,7 @@ def check(rope: Rope, head_dim: int, name: str) -> Iterator[Problem]:
     size = rope.turned(head_dim)
     if size < 2 or size % 2:
         yield name, "models.even", {}
-    if size == 2 and rope.scaling == "ntk":
+    if size == 2 and rope.scaling in ("ntk", "dynamic"):
         yield name, "models.one_pair", {}
     if rope.scaling == "longrope" and not len(rope.short) == len(rope.long) == size // 2:
         yield name, "models.long_factors", {"pairs": size // 2}
@@ -77,6 +78,8 @@ def position(rope: Rope, head_dim: int) -> Any:
         return layers.Rotary(angles, temperature=_yarn_temperature(rope))
     if rope.scaling == "ntk":
         return layers.Rotary(rotary.ntk(size, rope.base, rope.factor))
+    if rope.scaling == "dynamic":
+        return layers.DynamicRotary(size, rope.base, rope.factor, rope.original)
     angles = rotary.frequencies(size, rope.base)
     if rope.scaling == "longrope":
         short, long = (angles / torch.tensor(factors, device="cpu") for factors in (rope.short, rope.long))
@@ -143,7 +146,7 @@ def read(
         unknown = sorted(given.keys() - (names or {}).keys()) or [kind]
         raise BadFileError("weights.setting", where=where, key="rope", value=unknown, accepted=tuple(_NAMES))
     values = {names[key]: value for key, value in given.items() if value is not None}
-    if kind in ("yarn", "llama3"):
+    if kind in ("yarn", "llama3", "dynamic"):
         values.setdefault("original", data.get("max_position_embeddings"))
     if kind == "longrope":
         _fill_long(values, data)
@@ -185,9 +188,10 @@ _LLAMA3 = {"factor": "factor", "original_max_position_embeddings": "original", "
 _LONG = {"factor": "factor", "original_max_position_embeddings": "original", "attention_factor": "temperature",
          "short_factor": "short", "long_factor": "long"}  # fmt: skip
 _NAMES: dict[str, dict[str, str]] = {
-    "default": {}, "linear": {"factor": "factor"}, "yarn": _YARN, "llama3": _LLAMA3, "longrope": _LONG,
+    "default": {}, "linear": {"factor": "factor"}, "dynamic": {"factor": "factor"}, "yarn": _YARN, "llama3": _LLAMA3,
+    "longrope": _LONG,
 }  # fmt: skip
 _NEEDED = {
-    "default": (), "linear": ("factor",), "yarn": ("factor",), "llama3": tuple(_LLAMA3),
+    "default": (), "linear": ("factor",), "dynamic": ("factor",), "yarn": ("factor",), "llama3": tuple(_LLAMA3),
     "longrope": ("short_factor", "long_factor"),
 }  # fmt: skip

@@ -21,7 +21,7 @@ from regard import bundle as bundles
 from regard import limits, models
 from regard.bundle import Bundle
 from regard.errors import BadFileError, ConfigError, RegardError
-from regard.inputs import advice
+from regard.inputs import advice, sentences
 from regard.inputs import gguf as words
 from regard.inputs.spoken import START, TASKS, spoken
 from regard.weights import table
@@ -77,6 +77,8 @@ def export(bundle: Bundle, path: str | os.PathLike[str], to: Format, type_: str 
     else:
         bundles.save(path, bundle)
     try:
+        if to == "hf":
+            sentences.carry(bundle.folder, path)
         return _compared(bundle, path, to, type_)
     except RegardError:
         shutil.rmtree(path) if path.is_dir() else path.unlink()

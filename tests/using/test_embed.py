@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from regard import bundle, models
+from regard import bundle, export, models
 from regard.bundle import Bundle
 from regard.cli.main import run
 from regard.errors import BadFileError, RegardError
+from regard.inputs.sentences import told
 from regard.inputs.tokenizer import Tokenizer
 from regard.layers import Context, Key
-from regard.tasks.sentences import told
 from regard.tasks.vectors import usual, vectors
 
 TEXTS = ["a quiet film", "b", "今天天气很好，我们去看花。", "a quiet film about nothing at all, and long at that", "so"]
@@ -160,6 +160,21 @@ def test_a_mean_without_the_prompt(retriever):
     torch.testing.assert_close(vectors(model, TEXTS, prompt="query"), expected)
     laid_out(retriever, "mean_tokens")
     assert not torch.allclose(vectors(model, TEXTS, prompt="query"), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("how", ["lasttoken", "mean_tokens"])
+def test_what_a_folder_says_of_its_vectors_is_exported_with_it(retriever, how, tmp_path):
+    laid_out(retriever, how, usual="query", include_prompt=False)
+    model = bundle.load(retriever)
+    export.export(model, tmp_path / "out", "hf")
+    again = bundle.load(tmp_path / "out")
+    assert told(tmp_path / "out") == told(retriever)
+    assert torch.equal(vectors(again, TEXTS), vectors(model, TEXTS))
+    laid_out(retriever, third="Dense")
+    with pytest.raises(BadFileError, match="Dense"):
+        export.export(bundle.load(retriever), tmp_path / "more", "hf")
+    assert not (tmp_path / "more").exists()
+    laid_out(retriever)
 
 
 def test_what_a_folder_of_sentence_transformers_may_not_ask_for(retriever):

@@ -19,7 +19,7 @@ from regard.words import say
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from regard.tasks.sentences import How
+    from regard.inputs.sentences import How
 
 
 @verb("embed")

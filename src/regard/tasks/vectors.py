@@ -15,9 +15,9 @@ from torch import Tensor
 
 from regard.errors import RegardError
 from regard.heads.classify import POOLS, sequences
+from regard.inputs.sentences import How, Told, told
 from regard.layers import Context
 from regard.models.transformer import EncoderDecoder
-from regard.tasks.sentences import How, Told, told
 
 if TYPE_CHECKING:
     from regard.bundle import Bundle

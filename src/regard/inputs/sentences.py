@@ -9,6 +9,7 @@ where a text is cut.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ _POOLING: Mapping[str, How] = {
 }
 _MODULES = ("Transformer", "Pooling", "Normalize")  # a vector's length is the caller's to choose
 _FIRST = "1_Pooling"
+_MODULES_FILE, _CUT, _PROMPTS = "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"
 _FOLDER = re.compile(r"[A-Za-z0-9_]{1,100}")
 
 
@@ -67,14 +69,28 @@ def told(folder: Path | None) -> Told:
         return Told()
     pooling, laid = _modules(folder)
     how, counted = _pooling(folder / pooling / "config.json") if pooling else (None, True)
-    cut, lower = _cut(folder / "sentence_bert_config.json")
-    prompts, usual = _prompts(folder / "config_sentence_transformers.json")
+    cut, lower = _cut(folder / _CUT)
+    prompts, usual = _prompts(folder / _PROMPTS)
     return Told(how, cut, lower, laid, prompts, usual, counted)
+
+
+def carry(folder: Path | None, path: Path) -> None:
+    """Writes into the model folder ``path`` what ``folder`` says. Raises BadFileError where it says what is not known
+    here, and would be lost."""
+    said = told(folder)
+    if folder is None or said == Told():
+        return
+    pooling, _ = _modules(folder)
+    for name in (_MODULES_FILE, f"{pooling}/config.json", _CUT, _PROMPTS):
+        if (folder / name).is_file():
+            (path / name).parent.mkdir(exist_ok=True)
+            data = limits.read_json(limits.member(folder, name))
+            limits.write(path / name, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
 def _modules(folder: Path) -> tuple[str | None, bool]:
     """Where the pooling is described, and whether there is a list of modules; what it names must be known."""
-    path = folder / "modules.json"
+    path = folder / _MODULES_FILE
     if not path.is_file():
         return _FIRST if (folder / _FIRST / "config.json").is_file() else None, False
     listed = limits.read_json(path)

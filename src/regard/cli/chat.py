@@ -173,6 +173,8 @@ def _saved(talk: Conversation, name: str) -> str:
     try:
         with open(path, "x", encoding="utf-8") as file:
             json.dump([*system, *talk.messages], file, ensure_ascii=False, indent=1)
+    except FileExistsError:
+        return say("cli_chat.save_elsewhere", path=path)
     except OSError as error:
         return say("cli_chat.not_saved", path=path, why=error.strerror or error)
     return say("cli_chat.saved", path=path, count=len(talk.messages))

@@ -25,6 +25,9 @@ _AT_ONCE = 32  # lines read before the next answers are written
 _OF_IMAGES = {"image-classification": "candidates", "object-detection": "least", "segmentation": "out"}
 _OF_SOUND = {"sound-classification": "candidates", "sound-tagging": "least"}
 _IN_WORDS = {"contrast": {"among"}, "seq2seq": {"question", "max_tokens", "temperature", "beams", "seed"}}
+_OF_TEXTS: dict[str, set[str]] = {
+    "tagging": set(), "question-answering": {"question"}, "scoring": {"question"}, "choice": {"among"},
+}  # fmt: skip
 _WRITERS = ("causal-lm", "seq2seq")
 
 
@@ -62,6 +65,9 @@ def command(model: str, texts: tuple[str, ...], device: str, dtype: str, threads
     if loaded.task in _OF_SOUND:
         _shown(model, loaded.task, _of_sound(loaded, texts or _lines(), chosen_options))
         return
+    if loaded.task in _OF_TEXTS:
+        _shown(model, loaded.task, _of_texts(loaded, texts or _lines(), chosen_options))
+        return
     loaded = between(loaded, *(chosen_options.pop(name, None) for name in ("source_language", "target_language")))
     task = _task(loaded, Run(model).recipe.task_settings if Run(model).exists else None)
     options = _options(task, loaded, chosen_options)
@@ -85,6 +91,15 @@ def _of_images(loaded: Bundle, paths: Iterable[str], wanted: dict[str, Any]) -> 
     if "out" in wanted:
         wanted["out"] = Path(wanted["out"])
     return pictures.predict(loaded, list(paths), **wanted)
+
+
+def _of_texts(loaded: Bundle, texts: Iterable[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """What a model that only reads says of texts."""
+    from regard.tasks import reading
+
+    for name in wanted.keys() - _OF_TEXTS[loaded.task]:
+        raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=loaded.task)
+    return reading.predict(loaded, texts, **wanted)
 
 
 def _of_sound(loaded: Bundle, paths: Iterable[str], wanted: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -120,9 +135,9 @@ def _task(loaded: Bundle, settings: Any) -> Task:
 def _options(task: Task, loaded: Bundle, wanted: dict[str, Any]) -> dict[str, Any]:
     """What the task's `predict` takes; an option that this task has no use for is a mistake, not ignored."""
     if task.name in _WRITERS:
-        fitting = {name for name in wanted if name != "candidates"}
+        fitting = wanted.keys() - {"candidates", "question", "among", "least", "out"}
     else:
-        fitting = {"candidates"} if task.name == "masked-lm" else set()
+        fitting = {"masked-lm": {"candidates"}, "classification": {"question"}}.get(task.name, set())
     for name in wanted.keys() - fitting:
         raise Mistake("cli_predict.not_here", option=f"--{name.replace('_', '-')}", task=task.name)
     if task.name not in _WRITERS:

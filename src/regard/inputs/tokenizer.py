@@ -114,6 +114,14 @@ class Tokenizer:
         template = self.template if special else Template()
         return template.fill(first, second, context)
 
+    def places(self, text: str) -> list[tuple[int, int]] | None:
+        """Where in the text each token of ``encode(text, special=False)`` stands, begin and end in characters; None
+        where a text is prepared in a way that forgets it."""
+        if self._exact.prepared(text) != text:
+            return None
+        encoding = _encoded(self._rust, text)
+        return list(encoding.offsets) if encoding.ids == self._content(text) else None
+
     def reading(self, instead: Collection[int], language: int) -> Tokenizer:
         """The same tokenizer with `language` around a text where one of `instead` stands now."""
         other = copy.copy(self)

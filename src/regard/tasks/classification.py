@@ -101,15 +101,21 @@ class ClassificationTask:
         }
         return [self._result(name, truth, answers, 0) for name, answers in found.items()]
 
-    def predict(self, bundle: Bundle, texts: Sequence[str]) -> list[dict[str, Any]]:
-        """The likeliest label of each text and the probability of every label."""
+    def predict(self, bundle: Bundle, texts: Sequence[str], *, question: str | None = None) -> list[dict[str, Any]]:
+        """The likeliest label of each text and the probability of every label. question: a text that is read before
+        each, by a model that was taught pairs."""
         predicted = []
         for text in texts:
-            ids = self.tokenizer.encode(text)
+            if question is None:
+                ids, kinds = self.tokenizer.encode(text), None
+            else:
+                ids, kinds = self.tokenizer.encode_typed(question, text)
             refuse_long(text, len(ids), self.context)
             tokens = torch.tensor([ids], device=device_of(bundle.model))
+            types = None if kinds is None else torch.tensor([kinds], device=tokens.device)
             with evaluating(bundle.model):
-                logits = about(bundle.model, tokens, Context.packed((len(ids),), device=tokens.device))[0]
+                context = Context.packed((len(ids),), device=tokens.device, types=types)
+                logits = about(bundle.model, tokens, context)[0]
             shares = probabilities(logits).tolist()
             best = self.labels[shares.index(max(shares))]
             predicted.append(

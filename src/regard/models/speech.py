@@ -243,15 +243,15 @@ def model(config: Any, waves: Any, stack: Any) -> Any:
         for _ in range(config.shorter)
     ]
     return Shortened(
-        config, embed=waves, stack=stack, head=head(config), shorter=embed.Frames(made), narrow=narrow
+        config, embed=waves, stack=stack, head=head(config, width), shorter=embed.Frames(made), narrow=narrow
     )  # fmt: skip
 
 
-def head(config: Any) -> Any:
-    """The head that the config names."""
+def head(config: Any, width: int | None = None) -> Any:
+    """The head that the config names, on what is ``width`` wide; None: the model's width."""
     import torch
 
-    dim, count = (config.shorter_width or config.dim) if config.shorter else config.dim, len(config.labels)
+    dim, count = width or config.dim, len(config.labels)
 
     def classify() -> Any:
         pool = heads.Pool(dim, "mean", transform=torch.nn.Linear(dim, config.width))

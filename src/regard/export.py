@@ -142,12 +142,13 @@ def _compared(bundle: Bundle, path: Path, to: Format, type_: str) -> Written:
     for text in SAMPLES:
         if again.tokenizer.encode(text) != bundle.tokenizer.encode(text):
             raise RegardError("export.differs", path=path, what=f"tokenizer: {text!r}")
+    plus_one = to == "gguf" and names.plus_one(models.family(bundle.family).write(bundle.model.config))
     theirs, largest = dict(again.model.named_parameters()), 0.0
     own = dict(bundle.model.named_parameters())
     for name, tensor in own.items():
         one, other, bound = tensor.detach().float(), theirs[name].detach().float(), 0.0 if to == "hf" else BOUNDS[type_]
-        if to == "gguf" and tensor.dim() == 1 and bundle.family.startswith("gemma"):
-            one, other, bound = one + 1, other + 1, max(bound, PLUS_ONE)  # as llama.cpp keeps Gemma's norms
+        if plus_one and tensor.dim() == 1:
+            one, other, bound = one + 1, other + 1, max(bound, PLUS_ONE)
         away = _distance(one, other)
         if not away <= bound:
             raise RegardError("export.differs", path=path, what=f"{name}: {away:.3g} > {bound:.3g}")

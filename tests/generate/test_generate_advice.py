@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -83,12 +85,9 @@ def test_predictions_follow_it_too(searching, capsys):
     assert found[0]["target"] == texts[0]["text"] and "--beams 4" in error
 
 
-def bundled(told: dict, task: str = "causal-lm", own: bool = True):
-    class Some:
-        marks = Marks(advice=advice.read(told, "x", own=own))
-
-    Some.task = task  # pyright: ignore[reportAttributeAccessIssue]
-    return Some
+def bundled(told: dict, task: str = "causal-lm") -> Any:
+    """What of a bundle is asked for advice."""
+    return SimpleNamespace(task=task, marks=Marks(advice=advice.read(told, "x")))
 
 
 @pytest.mark.parametrize(
@@ -116,28 +115,28 @@ def bundled(told: dict, task: str = "causal-lm", own: bool = True):
     ],
 )  # fmt: skip
 def test_advice_fills_what_nobody_said(told, named, usual, expected):
-    assert advised(bundled(told), named, usual).settings == expected  # pyright: ignore[reportArgumentType]
+    assert advised(bundled(told), named, usual).settings == expected
 
 
 def test_an_answer_is_drawn_only_where_that_is_advised():
     usual = {"temperature": 0.0}
     of = bundled({"temperature": 0.6, "top_p": 0.9}, "seq2seq")
-    assert advised(of, {}, usual).settings == Settings(temperature=0.0)  # pyright: ignore[reportArgumentType]
+    assert advised(of, {}, usual).settings == Settings(temperature=0.0)
     of = bundled({"do_sample": True, "top_p": 0.9}, "seq2seq")
-    assert advised(of, {}, usual).settings == Settings(top_p=0.9)  # pyright: ignore[reportArgumentType]
+    assert advised(of, {}, usual).settings == Settings(top_p=0.9)
 
 
 def test_a_form_ends_where_it_is_complete():
-    found = advised(bundled({"min_new_tokens": 5}, "seq2seq"), {"regex": "ab"})  # pyright: ignore[reportArgumentType]
+    found = advised(bundled({"min_new_tokens": 5}, "seq2seq"), {"regex": "ab"})
     assert found.settings.rules == Rules(regex="ab")
 
 
 def test_advice_that_contradicts_itself_is_told_of_and_not_followed():
     of = bundled({"num_beams": 5, "num_beam_groups": 2, "diversity_penalty": 0.3}, "seq2seq")
-    found = advised(of, {}, {"temperature": 0.0})  # pyright: ignore[reportArgumentType]
+    found = advised(of, {}, {"temperature": 0.0})
     assert found.settings == Settings(temperature=0.0) and not found.taken
     assert found.others == {"num_beams": 5, "num_beam_groups": 2, "diversity_penalty": 0.3}
-    found = advised(bundled({"top_h": 0.4, "top_k": 7}), {})  # pyright: ignore[reportArgumentType]
+    found = advised(bundled({"top_h": 0.4, "top_k": 7}), {})
     assert found.settings == Settings(top_k=7) and found.others == {"top_h": "0.4"}
 
 

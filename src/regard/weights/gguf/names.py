@@ -121,6 +121,11 @@ def _of(data: Mapping[str, Any]) -> Architecture:
     return by_type[name]
 
 
+def plus_one(data: Mapping[str, Any]) -> bool:
+    """Whether llama.cpp keeps the norms of a config.json's model plus one."""
+    return any(how == PLUS_ONE for _, _, how in _of(data).rows)
+
+
 def renamed(name: str, data: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
     """Hugging Face's tensors under llama.cpp's names and in its order of rows, a layer's experts as one; those with no
     name are refused."""
